@@ -1,0 +1,7 @@
+/** @type {import('jest').Config} */
+module.exports = {
+  testEnvironment: 'node',
+  roots: ['<rootDir>/.test-build/test'],
+  testMatch: ['**/*.test.js'],
+  transform: {}, // tsc has compiled the tests
+};
