@@ -1,0 +1,41 @@
+// `npm run test:sanitize -- address,undefined|thread [JEST ARGUMENTS...]`: builds the addon with
+// sanitizers beside the ordinary build and runs the tests on it.
+import { spawnSync } from 'node:child_process';
+import { createRequire } from 'node:module';
+import path from 'node:path';
+import { buildNative, main, root } from './support/native-build.mjs';
+import { BuildProblem } from './support/toolchain.mjs';
+
+const [kind = 'address,undefined', ...jestArguments] = process.argv.slice(2);
+const compiler = process.env.CXX ?? 'g++';
+const require = createRequire(import.meta.url);
+
+/** The sanitizer's run-time library; it has to be in the process before Node itself is. */
+function runtimeLibrary() {
+  const name = kind === 'thread' ? 'libtsan.so' : 'libasan.so';
+  const file = spawnSync(compiler, [`-print-file-name=${name}`], {
+    encoding: 'utf8',
+  }).stdout.trim();
+  if (!path.isAbsolute(file)) throw new BuildProblem(`${compiler} has no ${name}`);
+  return file;
+}
+
+main(() => {
+  const home = path.join(root, '.cmake', kind.replace(',', '-'));
+  const binary = path.join(home, 'build', 'Release', 'longspan.node');
+  buildNative({ binary, env: { ...process.env, LONGSPAN_SANITIZE: kind } });
+  const jest = path.join(path.dirname(require.resolve('jest/package.json')), 'bin', 'jest.js');
+  const run = spawnSync(process.execPath, [jest, '--runInBand', ...jestArguments], {
+    cwd: root,
+    stdio: 'inherit',
+    env: {
+      ...process.env,
+      LONGSPAN_PREBUILD: home, // where node-gyp-build looks instead of the package
+      LD_PRELOAD: runtimeLibrary(),
+      // Node itself leaks at exit by design; leaks of the addon are tested by its own counters.
+      ASAN_OPTIONS: `detect_leaks=0:${process.env.ASAN_OPTIONS ?? ''}`,
+      UBSAN_OPTIONS: `print_stacktrace=1:halt_on_error=1:${process.env.UBSAN_OPTIONS ?? ''}`,
+    },
+  });
+  process.exitCode = run.status ?? 1;
+});

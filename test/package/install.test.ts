@@ -1,0 +1,179 @@
+import { spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  copyFileSync,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { packageRoot } from '../support/package-root';
+
+/** A folder like an installed package, and a PATH with nothing on it but what a test puts there. */
+let root: string;
+let bin: string;
+
+beforeEach(() => {
+  root = mkdtempSync(path.join(tmpdir(), 'longspan-install-'));
+  bin = path.join(root, 'bin');
+  mkdirSync(bin);
+  for (const name of ['package.json', 'CMakeLists.txt', 'scripts']) {
+    cpSync(path.join(packageRoot, name), path.join(root, name), { recursive: true });
+  }
+});
+afterEach(() => rmSync(root, { recursive: true, force: true }));
+
+function withPackages(...names: string[]): void {
+  mkdirSync(path.join(root, 'node_modules'));
+  for (const name of names) {
+    const target = path.join(packageRoot, 'node_modules', name);
+    symlinkSync(target, path.join(root, 'node_modules', name));
+  }
+}
+const withBuildPackages = () => withPackages('node-gyp-build', 'cmake-js', 'node-addon-api');
+
+/** A program that answers like another version of a tool. */
+function fake(name: string, answer: string): void {
+  const file = path.join(bin, name);
+  writeFileSync(file, `#!/bin/sh\n/bin/cat <<'END'\n${answer}\nEND\n`);
+  chmodSync(file, 0o755);
+}
+const gcc = (major: number) => fake('g++', `#define __GNUC__ ${major}`);
+const cmake = (version: string) => fake('cmake', `cmake version ${version}`);
+const make = () => fake('make', 'GNU Make 4.3');
+
+function prebuild(content?: string): void {
+  const folder = path.join(root, 'prebuilds', `${process.platform}-${process.arch}`);
+  const file = path.join(folder, 'longspan.glibc.node');
+  mkdirSync(folder, { recursive: true });
+  if (content === undefined) {
+    copyFileSync(path.join(packageRoot, 'build', 'Release', 'longspan.node'), file);
+  } else {
+    writeFileSync(file, content);
+  }
+}
+
+function install(env: Record<string, string> = {}, folder = root) {
+  const run = spawnSync(process.execPath, ['scripts/install.mjs'], {
+    cwd: folder,
+    encoding: 'utf8',
+    env: { PATH: bin, ...env },
+  });
+  return { status: run.status, stderr: run.stderr, lines: run.stderr.trimEnd().split('\n').length };
+}
+
+describe('the install script with a prebuilt binary', () => {
+  test('needs no compiler and says nothing', () => {
+    withPackages('node-gyp-build');
+    prebuild();
+    expect(install()).toMatchObject({ status: 0, stderr: '' });
+  });
+
+  test('asks for the build packages when the binary does not load', () => {
+    withPackages('node-gyp-build');
+    prebuild('not a shared object, but long enough to have an ELF header in it');
+    const run = install();
+    expect(run).toMatchObject({ status: 1, lines: 1 });
+    expect(run.stderr).toMatch(/no prebuilt binary fits \(.*invalid ELF header\)/);
+    expect(run.stderr).toMatch(/npm install --save-dev cmake-js node-addon-api/);
+  });
+});
+
+describe('the install script without a prebuilt binary', () => {
+  test('asks a consumer for the build packages', () => {
+    withPackages('node-gyp-build');
+    const run = install();
+    expect(run).toMatchObject({ status: 1, lines: 1 });
+    expect(run.stderr).toMatch(/No native build was found for .*cmake-js and node-addon-api/);
+  });
+
+  test.each([
+    [
+      'the compiler',
+      () => [cmake('3.25.1'), make()],
+      /C\+\+20 compiler.* not found/,
+      'build-essential',
+    ],
+    ['CMake', () => [gcc(12), make()], /CMake >= 3\.22 was not found/, 'cmake'],
+    [
+      'make and ninja',
+      () => [gcc(12), cmake('3.25.1')],
+      /neither make nor ninja/,
+      'build-essential',
+    ],
+    [
+      'a compiler that is new enough',
+      () => [gcc(10), cmake('3.25.1'), make()],
+      /g\+\+ \(gcc 10\) is too old/,
+      'g\\+\\+-12',
+    ],
+    [
+      'a CMake that is new enough',
+      () => [gcc(12), cmake('3.18.4'), make()],
+      /CMake 3\.18 is too old/,
+      'cmake',
+    ],
+    [
+      'a C++20 standard library',
+      () => [fake('g++', ''), cmake('3.25.1'), make()],
+      /g\+\+ \(cannot compile C\+\+20\)/,
+      'g\\+\\+-12',
+    ],
+    ['everything', () => [], /compiler.*; CMake.*; neither/, 'build-essential cmake'],
+  ])('names %s in one line, with the command that installs it', (_, tools, problem, packages) => {
+    withBuildPackages();
+    tools();
+    const run = install();
+    expect(run).toMatchObject({ status: 1, lines: 1 });
+    expect(run.stderr).toMatch(problem);
+    expect(run.stderr).toMatch(new RegExp(`run: (sudo )?apt-get install -y ${packages}\n$`));
+  });
+
+  test('takes a newer compiler that stands beside an old default', () => {
+    withBuildPackages();
+    gcc(10);
+    fake('clang++-15', '#define __GNUC__ 4\n#define __clang_major__ 15');
+    expect(install().stderr).not.toMatch(/too old|compiler/);
+  });
+
+  test('uses the compiler that CXX names, and no other', () => {
+    withBuildPackages();
+    gcc(12);
+    expect(install({ CXX: 'missing-c++' }).stderr).toMatch(/C\+\+20 compiler.* not found/);
+  });
+});
+
+describe('build options', () => {
+  const build = (env: Record<string, string>) => {
+    withBuildPackages();
+    return install({ PATH: process.env.PATH ?? '', ...env });
+  };
+
+  test.each(['on', 'emulated', 'ON'])('LONGSPAN_CUDA=%s is refused in one line', (mode) => {
+    const run = build({ LONGSPAN_CUDA: mode });
+    expect(run).toMatchObject({ status: 1, lines: 1 });
+    expect(run.stderr).toMatch(/LONGSPAN_CUDA=\w+ cannot be built: the CUDA backend is not part/);
+  });
+
+  test.each([
+    [{ LONGSPAN_CUDA: 'maybe' }, /LONGSPAN_CUDA=maybe is unknown\. Use auto, on, off or emulated/],
+    [{ LONGSPAN_SANITIZE: 'memory' }, /LONGSPAN_SANITIZE=memory is unknown/],
+    [{ LONGSPAN_JOBS: '0' }, /LONGSPAN_JOBS=0 is not a positive whole number/],
+    [{ LONGSPAN_JOBS: 'all' }, /LONGSPAN_JOBS=all is not a positive whole number/],
+  ])('%j is refused in one line', (env, problem) => {
+    const run = build(env);
+    expect(run.stderr).toMatch(problem);
+    expect(run).toMatchObject({ status: 1, lines: 1 });
+  });
+});
+
+test('in a checkout with a fresh binary the install script needs no tool', () => {
+  // The options of this test run are those its binary was built with.
+  const options = Object.entries(process.env).filter(([name]) => name.startsWith('LONGSPAN_'));
+  const run = install(Object.fromEntries(options) as Record<string, string>, packageRoot);
+  expect(run).toMatchObject({ status: 0, stderr: '' });
+});
