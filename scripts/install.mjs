@@ -2,12 +2,11 @@
 // from source only where none fits; a checkout builds whenever its binary is not the one that its
 // sources make. No node-gyp, no Python, nothing downloaded.
 import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import path from 'node:path';
 import {
   buildNative,
   buildOptions,
   defaultBinary,
+  isCheckout,
   isFresh,
   main,
   root,
@@ -45,8 +44,6 @@ main(() => {
   // npm sets the second for `npm install --build-from-source`.
   const forced =
     Boolean(env.LONGSPAN_BUILD_FROM_SOURCE) || env.npm_config_build_from_source === 'true';
-  // The published package leaves tsconfig.json out.
-  const isCheckout = existsSync(path.join(root, 'tsconfig.json'));
   if (!isCheckout) {
     installPackage(forced);
   } else if (forced || !isFresh(defaultBinary, buildOptions()) || loadProblem()) {

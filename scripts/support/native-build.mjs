@@ -22,6 +22,9 @@ export const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '
 /** Where node-gyp-build looks first. */
 export const defaultBinary = path.join(root, 'build', 'Release', 'longspan.node');
 
+/** True in a clone of the repository; the published package leaves tsconfig.json out. */
+export const isCheckout = existsSync(path.join(root, 'tsconfig.json'));
+
 const require = createRequire(path.join(root, 'package.json'));
 
 function buildJobs(env) {
@@ -81,9 +84,12 @@ function findCmakeJs() {
     require.resolve('node-addon-api');
     return path.join(path.dirname(require.resolve('cmake-js/package.json')), 'bin', 'cmake-js');
   } catch {
+    const install = isCheckout
+      ? 'npm ci --include=dev'
+      : 'npm install --save-dev cmake-js node-addon-api && npm rebuild longspan';
     throw new BuildProblem(
       'building the native addon needs the packages cmake-js and node-addon-api, which are not ' +
-        'installed. Run: npm install --save-dev cmake-js node-addon-api && npm rebuild longspan',
+        `installed. Run: ${install}`,
     );
   }
 }

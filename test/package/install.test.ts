@@ -91,6 +91,14 @@ describe('the install script without a prebuilt binary', () => {
     expect(run.stderr).toMatch(/No native build was found for .*cmake-js and node-addon-api/);
   });
 
+  test('asks for the development packages in a checkout', () => {
+    withPackages('node-gyp-build');
+    writeFileSync(path.join(root, 'tsconfig.json'), '{}');
+    const run = install();
+    expect(run).toMatchObject({ status: 1, lines: 1 });
+    expect(run.stderr).toMatch(/cmake-js.*npm ci --include=dev/);
+  });
+
   test.each([
     [
       'the compiler',
