@@ -1,0 +1,15 @@
+// Stands in for the CUDA backend where it is not built.
+#include "cpp/core/device.h"
+
+#ifndef LONGSPAN_CUDA_STATE
+#define LONGSPAN_CUDA_STATE "longspan was built without CUDA support"
+#endif
+
+namespace longspan {
+
+Device* cudaDevice(int, std::string* why) {
+  *why = LONGSPAN_CUDA_STATE;
+  return nullptr;
+}
+
+}  // namespace longspan

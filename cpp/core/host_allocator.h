@@ -1,0 +1,32 @@
+// The CPU device's memory: size-classed free lists over aligned blocks, with counters and a limit.
+#pragma once
+
+#include <map>
+#include <mutex>
+#include <vector>
+
+#include "cpp/core/device.h"
+
+namespace longspan {
+
+class HostDevice final : public Device {
+ public:
+  HostDevice() : Device(DeviceType::cpu, 0) {}
+
+  Status allocate(size_t bytes, void** out) override;
+  void free(void* data, size_t bytes) noexcept override;
+  MemoryCounters memory() const override;
+  void resetPeak() override;
+  void setLimit(int64_t bytes) override;
+  void emptyCache() override;
+
+ private:
+  void* takeCached(size_t rounded);
+  void trim(int64_t keep);
+
+  mutable std::mutex mutex_;
+  MemoryCounters counters_;
+  std::map<size_t, std::vector<void*>> cache_;  // by rounded size
+};
+
+}  // namespace longspan

@@ -1,0 +1,144 @@
+#include "cpp/core/stream.h"
+
+#include <exception>
+#include <new>
+#include <thread>
+
+namespace longspan {
+namespace {
+
+// About 20 us before the thread sleeps: operators usually arrive faster than a futex wakes.
+constexpr int kSpins = 1000;
+
+inline void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// Run-time failures carry the operator's name; out of memory keeps its sizes.
+Status named(const char* name, const Status& status) {
+  const Status::Detail& d = status.detail();
+  if (d.code == Code::outOfMemory) return Status(d.code, name, d.value, d.remedy);
+  return Status(Code::failed, name, d.field.empty() ? d.value : d.field + ": " + d.value, d.remedy);
+}
+
+}  // namespace
+
+std::shared_ptr<Stream> Stream::create(Device& device) {
+  std::shared_ptr<Stream> stream(new Stream(device));
+  stream->ring_.resize(kCapacity);
+  std::thread([stream] { stream->loop(); }).detach();
+  return stream;
+}
+
+uint64_t Stream::waitingTasks() const { return submitted_.load() - taken_.load(); }
+
+uint64_t Stream::submit(Task task) {
+  const uint64_t ticket = lastTicket();
+  if (waitingTasks() >= kCapacity) {
+    // Sleep until half is done: waking for every freed place would cost a context switch per task.
+    std::unique_lock<std::mutex> lock(mutex_);
+    producerSleeps_ = true;
+    notFull_.wait(lock, [&] { return waitingTasks() <= kCapacity / 2; });
+    producerSleeps_ = false;
+  }
+  ring_[ticket % kCapacity] = std::make_unique<Task>(std::move(task));
+  submitted_.store(ticket + 1);
+  if (consumerSleeps_.load()) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    notEmpty_.notify_one();
+  }
+  return ticket + 1;
+}
+
+void Stream::wait(uint64_t ticket) {
+  for (int spin = 0; spin < kSpins; ++spin) {
+    if (finished(ticket) || orphaned_) return;
+    pause();
+  }
+  std::unique_lock<std::mutex> lock(mutex_);
+  ++waiters_;
+  progressed_.wait(lock, [&] { return completed_.load() >= ticket || orphaned_; });
+  --waiters_;
+}
+
+void Stream::finish() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  finishing_ = true;
+  notEmpty_.notify_all();
+}
+
+void Stream::orphan() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  orphaned_ = true;
+  notEmpty_.notify_all();
+  progressed_.notify_all();
+}
+
+Status Stream::execute(Task& task) {
+  for (const Event& event : task.after) event.stream->wait(event.ticket);
+  for (const BufferRef& buffer : task.reads) {
+    if (!buffer->poison().ok()) return buffer->poison();
+  }
+  for (const BufferRef& buffer : task.writes) {
+    if (Status status = buffer->materialise(); !status.ok()) return named(task.name, status);
+  }
+  Workspace workspace{nullptr, task.workspaceBytes};
+  if (task.workspaceBytes > 0) {
+    void* data = nullptr;
+    if (Status status = device_.allocate(task.workspaceBytes, &data); !status.ok()) {
+      return named(task.name, status);
+    }
+    workspace.data = static_cast<std::byte*>(data);
+  }
+  Status status;
+  try {
+    if (task.run) status = task.run(workspace);
+  } catch (const std::bad_alloc&) {
+    status = Status(Code::outOfMemory, "", "host memory ran out", "Use smaller batches or sequences");
+  } catch (const std::exception& error) {
+    status = Status(Code::failed, "", error.what(), "Report this as a bug of longspan");
+  }
+  if (workspace.data != nullptr) device_.free(workspace.data, workspace.bytes);
+  return status.ok() ? status : named(task.name, status);
+}
+
+bool Stream::next(std::unique_ptr<Task>& task) {
+  for (int spin = 0; spin < kSpins && waitingTasks() == 0; ++spin) pause();
+  if (waitingTasks() == 0) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    consumerSleeps_ = true;
+    notEmpty_.wait(lock, [&] { return waitingTasks() > 0 || finishing_ || orphaned_; });
+    consumerSleeps_ = false;
+  }
+  if (orphaned_ || waitingTasks() == 0) return false;
+  const uint64_t ticket = taken_.load(std::memory_order_relaxed);
+  task = std::move(ring_[ticket % kCapacity]);
+  taken_.store(ticket + 1);
+  if (producerSleeps_.load() && waitingTasks() <= kCapacity / 2) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    notFull_.notify_one();
+  }
+  return true;
+}
+
+void Stream::loop() {
+  for (std::unique_ptr<Task> task; next(task);) {
+    const Status status = execute(*task);
+    // Success also clears the poison of a buffer that was overwritten whole.
+    for (const BufferRef& buffer : task->writes) buffer->setPoison(status);
+    if (task->done) task->done(status);
+    task.reset();  // references go before the event fires, so that memory() after a wait is exact
+    completed_.fetch_add(1);
+    if (waiters_.load() > 0) {
+      std::lock_guard<std::mutex> lock(mutex_);
+      progressed_.notify_all();
+    }
+  }
+  ring_.clear();  // an orphan's tasks, with the buffers they hold
+}
+
+}  // namespace longspan

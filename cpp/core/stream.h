@@ -1,0 +1,75 @@
+// An in-order queue of tasks run by one thread. On the CPU the thread computes (with the pool's
+// help); on CUDA it launches. Enqueuing never waits for arithmetic unless the queue is full.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "cpp/core/buffer.h"
+#include "cpp/core/device.h"
+
+namespace longspan {
+
+struct Workspace {
+  std::byte* data = nullptr;
+  size_t bytes = 0;
+};
+
+struct Task {
+  const char* name = "";           // operator, for errors
+  std::vector<BufferRef> reads;    // poison here is inherited by the writes
+  std::vector<BufferRef> writes;   // materialised before the task runs
+  std::vector<Event> after;        // events of other streams
+  size_t workspaceBytes = 0;
+  std::function<Status(Workspace)> run;
+  std::function<void(const Status&)> done;  // called on the stream thread, whatever the outcome
+};
+
+class Stream : public std::enable_shared_from_this<Stream> {
+ public:
+  // Tasks a stream holds before submit blocks.
+  static constexpr size_t kCapacity = 4096;
+
+  static std::shared_ptr<Stream> create(Device& device);
+
+  Device& device() const { return device_; }
+
+  // Returns the task's ticket. Blocks only while the queue is full.
+  uint64_t submit(Task task);
+  bool finished(uint64_t ticket) const { return completed_.load(std::memory_order_acquire) >= ticket; }
+  void wait(uint64_t ticket);
+  uint64_t lastTicket() const { return submitted_.load(std::memory_order_relaxed); }
+  size_t pending() const {
+    return static_cast<size_t>(lastTicket() - completed_.load(std::memory_order_acquire));
+  }
+
+  // No more tasks will come: the thread ends once the queue is empty.
+  void finish();
+  // The owner is gone: tasks not yet started are dropped, the thread ends after the current one.
+  void orphan();
+
+ private:
+  explicit Stream(Device& device) : device_(device) {}
+  void loop();
+  bool next(std::unique_ptr<Task>& task);
+  Status execute(Task& task);
+  uint64_t waitingTasks() const;
+
+  Device& device_;
+  // One producer (the owner), one consumer (the thread): tickets index a ring, so neither locks
+  // unless one of them sleeps.
+  std::vector<std::unique_ptr<Task>> ring_;
+  std::atomic<uint64_t> submitted_{0}, taken_{0}, completed_{0};
+  std::atomic<bool> finishing_{false}, orphaned_{false};
+  // Sleepers, each announced before it looks a last time.
+  std::atomic<bool> consumerSleeps_{false}, producerSleeps_{false};
+  std::atomic<int> waiters_{0};
+  std::mutex mutex_;
+  std::condition_variable notEmpty_, notFull_, progressed_;
+};
+
+}  // namespace longspan

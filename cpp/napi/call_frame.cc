@@ -1,0 +1,75 @@
+#include "cpp/napi/call_frame.h"
+
+namespace longspan::napi {
+
+void PackedCall::readTensor(const char* name, TensorView& out, bool required, bool writes) {
+  const double handle = *cursor_++;
+  if (!status_.ok()) return;
+  if (handle == kAbsent) {
+    if (required) status_ = Status(Code::value, name, "absent", "Pass a tensor");
+    return;
+  }
+  SlotTable::Slot* slot = environment_.slots.find(handle);
+  if (slot == nullptr) {
+    status_ = Status(Code::disposed, name, "a disposed tensor",
+                     "Use it before dispose(), return it from tidy(), or retain() it before backward()");
+    return;
+  }
+  Device& device = slot->buffer->device();
+  if (&device != &stream_->device()) {
+    status_ = Status(Code::device, name, describe(slot->view) + " on " + device.name(),
+                     "Every tensor of this call must be on " + stream_->device().name() +
+                         "; tensor.to(device) copies it there");
+    return;
+  }
+  if (writes) {
+    for (int i = 0; i < slot->view.rank; ++i) {
+      if (slot->view.stride[i] == 0 && slot->view.shape[i] > 1) {
+        status_ = Status(Code::shape, name, describe(slot->view) + ", broadcast",
+                         "It is written in place, so each element needs its own memory: contiguous()");
+        return;
+      }
+    }
+  }
+  out = slot->view;
+  buffers_.push_back(slot->buffer);
+}
+
+void PackedCall::readTensors(const char* name, TensorList& out, bool writes, bool mayBeEmpty) {
+  const auto count = static_cast<size_t>(*cursor_++);
+  out.resize(count);
+  for (TensorView& t : out) readTensor(name, t, true, writes);
+  if (status_.ok() && count == 0 && !mayBeEmpty) {
+    status_ = Status(Code::value, name, "an empty list", "Pass at least one tensor");
+  }
+}
+
+void PackedCall::readIntegers(std::vector<int64_t>& out) {
+  out.resize(static_cast<size_t>(*cursor_++));
+  for (int64_t& x : out) x = static_cast<int64_t>(*cursor_++);
+}
+
+BufferRef PackedCall::newBuffer(size_t bytes) {
+  buffers_.push_back(std::make_shared<Buffer>(stream_->device(), bytes));
+  return buffers_.back();
+}
+
+BufferRef PackedCall::refOf(const TensorView& view) {
+  for (const BufferRef& b : buffers_) {
+    if (b.get() == view.buffer) return b;
+  }
+  return nullptr;
+}
+
+void PackedCall::writeTensor(const TensorView& view, const BufferRef& buffer) {
+  if (!buffer) {
+    *cursor_++ = kAbsent;
+    return;
+  }
+  *cursor_++ = environment_.slots.add(view, buffer);
+  *cursor_++ = static_cast<double>(static_cast<int>(view.dtype));
+  *cursor_++ = view.rank;
+  for (int i = 0; i < view.rank; ++i) *cursor_++ = static_cast<double>(view.shape[i]);
+}
+
+}  // namespace longspan::napi

@@ -1,0 +1,48 @@
+// The packed call as the operator contract sees it.
+//
+// Layout of the call buffer (doubles): [stream id, field...]. A tensor is its handle or -1, a list is
+// its length and then its elements, a scalar is itself. On return the outputs stand from index 0: a
+// tensor is [handle, dtype, rank, dims...] or [-1], a list is its length and then its tensors.
+#pragma once
+
+#include <utility>
+#include <vector>
+
+#include "cpp/napi/environment.h"
+#include "cpp/ops/enqueue.h"
+
+namespace longspan::napi {
+
+class PackedCall final : public CallFrame {
+ public:
+  explicit PackedCall(Environment& environment)
+      : environment_(environment), cursor_(environment.call + 1) {
+    const auto id = static_cast<size_t>(environment.call[0]);
+    if (id < environment.streams.size()) stream_ = environment.streams[id];
+    if (!stream_) {
+      status_ = Status(Code::device, "stream", std::to_string(id), "Use a stream that is open");
+    }
+  }
+
+  void readTensor(const char* name, TensorView& out, bool required, bool writes) override;
+  void readTensors(const char* name, TensorList& out, bool writes, bool mayBeEmpty) override;
+  double readNumber() override { return *cursor_++; }
+  void readIntegers(std::vector<int64_t>& out) override;
+  const Status& status() const override { return status_; }
+  Stream& stream() override { return *stream_; }
+  std::shared_ptr<Stream> streamRef() override { return stream_; }
+  BufferRef newBuffer(size_t bytes) override;
+  BufferRef refOf(const TensorView& view) override;
+  void beginOutputs() override { cursor_ = environment_.call; }
+  void writeTensor(const TensorView& view, const BufferRef& buffer) override;
+  void writeCount(size_t n) override { *cursor_++ = static_cast<double>(n); }
+
+ private:
+  Environment& environment_;
+  double* cursor_;
+  std::shared_ptr<Stream> stream_;
+  Status status_;
+  std::vector<BufferRef> buffers_;  // of this call: few, so a scan beats a map
+};
+
+}  // namespace longspan::napi

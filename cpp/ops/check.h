@@ -1,0 +1,131 @@
+// The checks validate() is written with. Each returns ok or a Status naming field, value and remedy.
+#pragma once
+
+#include <cmath>
+#include <initializer_list>
+#include <string>
+#include <vector>
+
+#include "cpp/core/status.h"
+#include "cpp/core/tensor_view.h"
+
+namespace longspan::check {
+
+inline Status floating(const char* field, const TensorView& t) {
+  if (isFloating(t.dtype)) return {};
+  return Status(Code::dtype, field, describe(t), "Use f32, f16, bf16 or f64; tensor.to(dtype) converts");
+}
+
+inline Status dtype(const char* field, const TensorView& t, DType expected) {
+  if (t.dtype == expected) return {};
+  return Status(Code::dtype, field, describe(t),
+                std::string("Use ") + nameOf(expected) + "; tensor.to(dtype) converts");
+}
+
+inline Status sameDtype(const char* field, const TensorView& t, const char* other, const TensorView& o) {
+  if (t.dtype == o.dtype) return {};
+  return Status(Code::dtype, field, describe(t),
+                std::string("It must have the dtype of '") + other + "', which is " + describe(o) +
+                    "; tensor.to(dtype) converts");
+}
+
+inline Status rank(const char* field, const TensorView& t, int expected) {
+  if (t.rank == expected) return {};
+  return Status(Code::rank, field, describe(t),
+                "It must have " + std::to_string(expected) + (expected == 1 ? " axis" : " axes"));
+}
+
+inline Status rankAtLeast(const char* field, const TensorView& t, int least) {
+  if (t.rank >= least) return {};
+  return Status(Code::rank, field, describe(t),
+                "It must have at least " + std::to_string(least) + (least == 1 ? " axis" : " axes"));
+}
+
+inline Status sameShape(const char* field, const TensorView& t, const char* other, const TensorView& o) {
+  if (t.sameShape(o)) return {};
+  return Status(Code::shape, field, describe(t),
+                std::string("It must have the shape of '") + other + "', which is " + describe(o));
+}
+
+inline Status shape(const char* field, const TensorView& t, std::initializer_list<int64_t> dims) {
+  bool same = t.rank == static_cast<int>(dims.size());
+  int i = 0;
+  std::string wanted = "[";
+  for (int64_t d : dims) {
+    if (i > 0) wanted += ", ";
+    wanted += std::to_string(d);
+    same = same && t.shape[i] == d;
+    ++i;
+  }
+  if (same) return {};
+  return Status(Code::shape, field, describe(t), "It must have shape " + wanted + "]");
+}
+
+inline Status contiguous(const char* field, const TensorView& t) {
+  if (t.contiguous()) return {};
+  return Status(Code::shape, field, describe(t) + " with gaps between its elements",
+                "Call contiguous() on it first");
+}
+
+inline Status finite(const char* field, double x) {
+  if (std::isfinite(x)) return {};
+  return Status(Code::value, field, std::isnan(x) ? "NaN" : (x > 0 ? "Infinity" : "-Infinity"),
+                "Use a finite number");
+}
+
+inline std::string text(double x) {
+  std::string s = std::to_string(x);
+  while (s.find('.') != std::string::npos && (s.back() == '0' || s.back() == '.')) {
+    const bool dot = s.back() == '.';
+    s.pop_back();
+    if (dot) break;
+  }
+  return s;
+}
+
+// lo <= x <= hi, NaN refused.
+inline Status inRange(const char* field, double x, double lo, double hi) {
+  if (x >= lo && x <= hi) return {};
+  return Status(Code::value, field, std::isnan(x) ? "NaN" : text(x),
+                "Use a number from " + text(lo) + " to " + text(hi));
+}
+
+// Axis lengths of a new tensor: not negative, at most kMaxRank of them, a product below 2^48.
+inline Status extents(const char* field, const std::vector<int64_t>& dims) {
+  if (dims.size() > static_cast<size_t>(kMaxRank)) {
+    return Status(Code::rank, field, std::to_string(dims.size()) + " axes",
+                  "Use at most " + std::to_string(kMaxRank));
+  }
+  double product = 1;
+  for (int64_t d : dims) {
+    if (d < 0) return Status(Code::shape, field, std::to_string(d), "Axis lengths are 0 or more");
+    product *= static_cast<double>(d);
+  }
+  if (product >= 0x1p48) {
+    return Status(Code::shape, field, text(product) + " elements", "Use fewer than 2^48 elements");
+  }
+  return {};
+}
+
+// Gives `t` the shape of `target` with stride 0 on the axes it is repeated over (NumPy's rules).
+inline Status broadcastTo(const char* field, TensorView& t, const char* other, const TensorView& target) {
+  TensorView wide = t;
+  wide.rank = target.rank;
+  bool fits = t.rank <= target.rank;
+  for (int i = 0; fits && i < target.rank; ++i) {
+    const int from = i - (target.rank - t.rank);
+    const int64_t length = from < 0 ? 1 : t.shape[from];
+    fits = length == target.shape[i] || length == 1;
+    wide.shape[i] = target.shape[i];
+    wide.stride[i] = from < 0 || length == 1 ? 0 : t.stride[from];
+  }
+  if (!fits) {
+    return Status(Code::shape, field, describe(t),
+                  std::string("It must broadcast to the shape of '") + other + "', which is " +
+                      describe(target));
+  }
+  t = wide;
+  return {};
+}
+
+}  // namespace longspan::check

@@ -1,0 +1,9 @@
+export * from './autograd/index.js';
+export { arange, full, ones, tensor, type TensorOptions, zeros } from './create.js';
+export { autoFallbackReason, Device, device, type MemoryInfo, Stream } from './device.js';
+export type { DType, TensorData } from './dtype.js';
+export * from './errors.js';
+export { cast } from './methods.js';
+export { keep, tidy } from './scope.js';
+export { type Shape, Tensor } from './tensor.js';
+export { permute, reshape, slice, split, squeeze, transpose, unsqueeze } from './views.js';

@@ -1,0 +1,56 @@
+/** The few operators the core itself needs: filling, copying, adding gradients. */
+import { type Device, device } from './device.js';
+import { field, nativeOperator } from './declare.js';
+import { type DType, dtypeIndex } from './dtype.js';
+import type { Shape, Tensor } from './tensor.js';
+
+/** Where and how a new tensor is made. */
+export interface TensorOptions {
+  /** Default `f32`. */
+  dtype?: DType;
+  /** Default `cpu`. */
+  device?: Device | string;
+}
+
+const fillCall = nativeOperator('fill', {
+  shape: field.integers,
+  dtype: field.integer,
+  value: field.number,
+  y: field.output,
+});
+
+const copyCall = nativeOperator('copy', { x: field.input, dtype: field.integer, y: field.output });
+
+const assignCall = nativeOperator('assign', { y: field.inout, x: field.input });
+
+const accumulateCall = nativeOperator('accumulate', {
+  a: field.input,
+  b: field.input,
+  y: field.output,
+});
+
+/**
+ * A tensor with one value everywhere.
+ *
+ * @example
+ * const half = full([2, 3], 0.5);
+ */
+export function full(shape: Shape, value: number, options: TensorOptions = {}): Tensor {
+  return fillCall({ shape, dtype: dtypeIndex[options.dtype ?? 'f32'], value }, device(options.device)).y;
+}
+
+/** @internal A contiguous copy of `x`, converted to `dtype`. Not recorded: `cast` in dense is. */
+export function copy(x: Tensor, dtype: DType = x.dtype): Tensor {
+  return copyCall({ x, dtype: dtypeIndex[dtype] }).y;
+}
+
+/** @internal Writes `x`, broadcast to the shape of `y`, into `y`. */
+export function assign(y: Tensor, x: Tensor): void {
+  assignCall({ y, x });
+  y.storage.version++;
+}
+
+/** @internal a + b of one shape and dtype, contiguous. */
+export function accumulate(a: Tensor, b: Tensor): Tensor {
+  return accumulateCall({ a, b }).y;
+}
