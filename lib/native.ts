@@ -6,7 +6,7 @@ import {
   ArgumentError,
   DeviceUnavailableError,
   DisposedError,
-  LongspanError,
+  type LongspanError,
   OperatorError,
   OutOfMemoryError,
   UnsupportedError,
@@ -31,7 +31,9 @@ export interface MemoryInfo {
 }
 
 interface Addon {
-  start(onSettled: (id: number, code: number, field?: string, value?: string, remedy?: string) => void): Float64Array;
+  start(
+    onSettled: (id: number, code: number, field?: string, value?: string, remedy?: string) => void,
+  ): Float64Array;
   call(operator: number): number;
   lastError(): [number, string, string, string];
   track(handle: number, object: object): void;
@@ -71,10 +73,23 @@ export const packed: Float64Array = addon.start((id, code, field, value, remedy)
   else waiter?.reject(errorOf(code, waiter.operator, field ?? '', value ?? '', remedy ?? ''));
 });
 
-const argumentCodes = ['', 'ERR_DTYPE', 'ERR_RANK', 'ERR_SHAPE', 'ERR_DEVICE', 'ERR_VALUE'] as const;
+const argumentCodes = [
+  '',
+  'ERR_DTYPE',
+  'ERR_RANK',
+  'ERR_SHAPE',
+  'ERR_DEVICE',
+  'ERR_VALUE',
+] as const;
 
 /** Turns a native status into the typed error of lib/core/errors. Codes are `enum class Code`'s. */
-function errorOf(code: number, operator: string, field: string, value: string, remedy: string): LongspanError {
+function errorOf(
+  code: number,
+  operator: string,
+  field: string,
+  value: string,
+  remedy: string,
+): LongspanError {
   switch (code) {
     case 1:
     case 2:
@@ -83,13 +98,30 @@ function errorOf(code: number, operator: string, field: string, value: string, r
     case 5:
       return new ArgumentError(argumentCodes[code] as 'ERR_DTYPE', operator, field, value, remedy);
     case 6:
-      return new DisposedError(`${operator}: '${field}' is ${value}`, { operator, argument: field, value, remedy });
+      return new DisposedError(`${operator}: '${field}' is ${value}`, {
+        operator,
+        argument: field,
+        value,
+        remedy,
+      });
     case 7:
-      return new OutOfMemoryError(`${field}: out of memory asking for ${value}`, { operator: field, value, remedy });
+      return new OutOfMemoryError(`${field}: out of memory asking for ${value}`, {
+        operator: field,
+        value,
+        remedy,
+      });
     case 9:
-      return new UnsupportedError(`${operator}: '${field}' is ${value}`, { operator, argument: field, value, remedy });
+      return new UnsupportedError(`${operator}: '${field}' is ${value}`, {
+        operator,
+        argument: field,
+        value,
+        remedy,
+      });
     case 10:
-      return new DeviceUnavailableError(`device '${field}' cannot be used: ${value}`, { value: field, remedy });
+      return new DeviceUnavailableError(`device '${field}' cannot be used: ${value}`, {
+        value: field,
+        remedy,
+      });
     default:
       return new OperatorError(`${field} failed: ${value}`, { operator: field, value, remedy });
   }
@@ -118,6 +150,9 @@ const operatorIndex = new Map(addon.describe().map((operator, index) => [operato
 /** The index a native operator is called by. */
 export function indexOfOperator(name: string): number {
   const index = operatorIndex.get(name);
-  if (index === undefined) throw new UnsupportedError(`the addon has no operator '${name}'`, { remedy: 'Rebuild the addon: npm run build:native' });
+  if (index === undefined)
+    throw new UnsupportedError(`the addon has no operator '${name}'`, {
+      remedy: 'Rebuild the addon: npm run build:native',
+    });
   return index;
 }

@@ -32,7 +32,12 @@ function naturalDtype(data: ArrayBufferView): DType | null {
 }
 
 /** @internal A tensor over raw little-endian bytes, copied. */
-export function fromBytes(data: ArrayBuffer | ArrayBufferView, shape: Shape, dtype: DType, device: TensorOptions['device']): Tensor {
+export function fromBytes(
+  data: ArrayBuffer | ArrayBufferView,
+  shape: Shape,
+  dtype: DType,
+  device: TensorOptions['device'],
+): Tensor {
   const on = deviceOf(device);
   packed[0] = on.stream.id;
   packed[1] = dtypeIndex[dtype];
@@ -57,25 +62,53 @@ export function fromBytes(data: ArrayBuffer | ArrayBufferView, shape: Shape, dty
  * const a = tensor([[1, 2], [3, 4]]);
  * const ids = tensor(new Int32Array([5, 6]), { shape: [1, 2] });
  */
-export function tensor(data: Nested | ArrayBufferView, options: TensorOptions & { shape?: Shape } = {}): Tensor {
+export function tensor(
+  data: Nested | ArrayBufferView,
+  options: TensorOptions & { shape?: Shape } = {},
+): Tensor {
   if (options.dtype !== undefined && !(options.dtype in dtypeIndex)) {
-    throw new ArgumentError('ERR_OPTION', 'tensor', 'dtype', show(options.dtype), "Use 'f32', 'f16', 'bf16', 'f64', 'i32' or 'u8'");
+    throw new ArgumentError(
+      'ERR_OPTION',
+      'tensor',
+      'dtype',
+      show(options.dtype),
+      "Use 'f32', 'f16', 'bf16', 'f64', 'i32' or 'u8'",
+    );
   }
   if (ArrayBuffer.isView(data)) {
     const natural = naturalDtype(data);
-    const bits = data.constructor.name === 'Uint16Array' && (options.dtype === 'f16' || options.dtype === 'bf16');
+    const bits =
+      data.constructor.name === 'Uint16Array' &&
+      (options.dtype === 'f16' || options.dtype === 'bf16');
     const from = bits ? (options.dtype as DType) : natural;
     if (from === null) {
-      throw new ArgumentError('ERR_DTYPE', 'tensor', 'data', show(data), "Use a Float32Array, Float64Array, Int32Array or Uint8Array, or a Uint16Array with dtype 'f16' or 'bf16'");
+      throw new ArgumentError(
+        'ERR_DTYPE',
+        'tensor',
+        'data',
+        show(data),
+        "Use a Float32Array, Float64Array, Int32Array or Uint8Array, or a Uint16Array with dtype 'f16' or 'bf16'",
+      );
     }
     const count = data.byteLength / dtypeSize[from];
-    return convert(fromBytes(data, checkShape(options.shape ?? [count], count), from, options.device), options.dtype);
+    return convert(
+      fromBytes(data, checkShape(options.shape ?? [count], count), from, options.device),
+      options.dtype,
+    );
   }
   const values: number[] = [];
   const nesting = flatten(data, values, []);
   const shape = checkShape(options.shape ?? nesting, values.length);
   const wide = options.dtype === 'f64' || options.dtype === 'i32';
-  return convert(fromBytes(wide ? Float64Array.from(values) : Float32Array.from(values), shape, wide ? 'f64' : 'f32', options.device), options.dtype ?? 'f32');
+  return convert(
+    fromBytes(
+      wide ? Float64Array.from(values) : Float32Array.from(values),
+      shape,
+      wide ? 'f64' : 'f32',
+      options.device,
+    ),
+    options.dtype ?? 'f32',
+  );
 }
 
 function convert(t: Tensor, dtype: DType | undefined): Tensor {
@@ -86,8 +119,18 @@ function convert(t: Tensor, dtype: DType | undefined): Tensor {
 }
 
 function checkShape(shape: Shape, count: number): Shape {
-  if (shape.length > 8 || shape.some((d) => !Number.isSafeInteger(d) || d < 0) || shape.reduce((n, d) => n * d, 1) !== count) {
-    throw new ArgumentError('ERR_SHAPE', 'tensor', 'shape', show(shape), `It must hold the ${count} elements of data on at most 8 axes`);
+  if (
+    shape.length > 8 ||
+    shape.some((d) => !Number.isSafeInteger(d) || d < 0) ||
+    shape.reduce((n, d) => n * d, 1) !== count
+  ) {
+    throw new ArgumentError(
+      'ERR_SHAPE',
+      'tensor',
+      'shape',
+      show(shape),
+      `It must hold the ${count} elements of data on at most 8 axes`,
+    );
   }
   return shape;
 }
@@ -98,13 +141,28 @@ function flatten(data: unknown, into: number[], path: readonly number[]): number
     return [];
   }
   if (!Array.isArray(data)) {
-    throw new ArgumentError('ERR_VALUE', 'tensor', `data${path.map((i) => `[${i}]`).join('')}`, show(data), 'Use numbers, nested arrays of numbers or a typed array');
+    throw new ArgumentError(
+      'ERR_VALUE',
+      'tensor',
+      `data${path.map((i) => `[${i}]`).join('')}`,
+      show(data),
+      'Use numbers, nested arrays of numbers or a typed array',
+    );
   }
   let inner: number[] | null = null;
   data.forEach((item, i) => {
     const shape = flatten(item, into, [...path, i]);
-    if (inner !== null && (shape.length !== inner.length || shape.some((d, k) => d !== inner?.[k]))) {
-      throw new ArgumentError('ERR_SHAPE', 'tensor', `data${[...path, i].map((k) => `[${k}]`).join('')}`, `of shape ${show(shape)}`, `Its siblings have shape ${show(inner)}; rows must be of one length`);
+    if (
+      inner !== null &&
+      (shape.length !== inner.length || shape.some((d, k) => d !== inner?.[k]))
+    ) {
+      throw new ArgumentError(
+        'ERR_SHAPE',
+        'tensor',
+        `data${[...path, i].map((k) => `[${k}]`).join('')}`,
+        `of shape ${show(shape)}`,
+        `Its siblings have shape ${show(inner)}; rows must be of one length`,
+      );
     }
     inner = shape;
   });
@@ -130,7 +188,13 @@ export function ones(shape: Shape, options?: TensorOptions): Tensor {
 export function arange(start: number, end?: number, step = 1, options: TensorOptions = {}): Tensor {
   const [from, to] = end === undefined ? [0, start] : [start, end];
   if (![from, to, step].every(Number.isFinite) || step === 0) {
-    throw new ArgumentError('ERR_VALUE', 'arange', 'step', show(step), 'Use finite bounds and a step other than 0');
+    throw new ArgumentError(
+      'ERR_VALUE',
+      'arange',
+      'step',
+      show(step),
+      'Use finite bounds and a step other than 0',
+    );
   }
   const count = Math.max(0, Math.ceil((to - from) / step));
   const integers = Number.isInteger(from) && Number.isInteger(step);

@@ -162,7 +162,13 @@ function pack(
         const list = value as readonly unknown[];
         if (!Array.isArray(list)) throw notATensor(operator, f.name, value);
         if (cursor + list.length + 64 > packed.length) {
-          throw new ArgumentError('ERR_VALUE', operator, f.name, `a list of ${list.length} tensors`, 'Split the call: a call takes at most about 60000 tensors');
+          throw new ArgumentError(
+            'ERR_VALUE',
+            operator,
+            f.name,
+            `a list of ${list.length} tensors`,
+            'Split the call: a call takes at most about 60000 tensors',
+          );
         }
         packed[cursor++] = list.length;
         for (const item of list) {
@@ -175,7 +181,13 @@ function pack(
       case 'number':
       case 'integer': {
         if (typeof value !== 'number' || (f.kind === 'integer' && !Number.isSafeInteger(value))) {
-          throw new ArgumentError('ERR_VALUE', operator, f.name, show(value), f.kind === 'integer' ? 'Use an integer' : 'Use a number');
+          throw new ArgumentError(
+            'ERR_VALUE',
+            operator,
+            f.name,
+            show(value),
+            f.kind === 'integer' ? 'Use an integer' : 'Use a number',
+          );
         }
         packed[cursor++] = value;
         break;
@@ -189,7 +201,13 @@ function pack(
       case 'choice': {
         const choice = f.choices.indexOf(value as string);
         if (choice < 0) {
-          throw new ArgumentError('ERR_OPTION', operator, f.name, show(value), `Use one of ${f.choices.map((c) => `'${c}'`).join(', ')}`);
+          throw new ArgumentError(
+            'ERR_OPTION',
+            operator,
+            f.name,
+            show(value),
+            `Use one of ${f.choices.map((c) => `'${c}'`).join(', ')}`,
+          );
         }
         packed[cursor++] = choice;
         break;
@@ -197,7 +215,13 @@ function pack(
       case 'integers': {
         const list = value as readonly number[];
         if (!Array.isArray(list) || !list.every(Number.isSafeInteger)) {
-          throw new ArgumentError('ERR_VALUE', operator, f.name, show(value), 'Use a list of integers');
+          throw new ArgumentError(
+            'ERR_VALUE',
+            operator,
+            f.name,
+            show(value),
+            'Use a list of integers',
+          );
         }
         packed[cursor++] = list.length;
         for (const item of list) packed[cursor++] = item;
@@ -208,7 +232,13 @@ function pack(
     }
   }
   if (!device) {
-    throw new ArgumentError('ERR_DEVICE', operator, 'device', 'absent', "Pass a device, for example device('cpu')");
+    throw new ArgumentError(
+      'ERR_DEVICE',
+      operator,
+      'device',
+      'absent',
+      "Pass a device, for example device('cpu')",
+    );
   }
   packed[0] = device.stream.id;
   return device;
@@ -227,15 +257,24 @@ function asTensor(operator: string, argument: string, value: unknown): Tensor {
 }
 
 function notATensor(operator: string, argument: string, value: unknown): ArgumentError {
-  return new ArgumentError('ERR_VALUE', operator, argument, show(value), 'Pass a Tensor; tensor(data) makes one');
+  return new ArgumentError(
+    'ERR_VALUE',
+    operator,
+    argument,
+    show(value),
+    'Pass a Tensor; tensor(data) makes one',
+  );
 }
 
 /** A short text of any value, for error messages. */
 export function show(value: unknown): string {
-  if (typeof value === 'string') return `'${value.length > 60 ? `${value.slice(0, 57)}...` : value}'`;
-  if (Array.isArray(value)) return `[${value.slice(0, 8).map(show).join(', ')}${value.length > 8 ? ', ...' : ''}]`;
+  if (typeof value === 'string')
+    return `'${value.length > 60 ? `${value.slice(0, 57)}...` : value}'`;
+  if (Array.isArray(value))
+    return `[${value.slice(0, 8).map(show).join(', ')}${value.length > 8 ? ', ...' : ''}]`;
   if (ArrayBuffer.isView(value)) return `a ${value.constructor.name}`;
-  if (typeof value === 'object' && value !== null) return `an object (${value.constructor?.name ?? 'no prototype'})`;
+  if (typeof value === 'object' && value !== null)
+    return `an object (${value.constructor?.name ?? 'no prototype'})`;
   if (typeof value === 'function') return 'a function';
   return String(value);
 }

@@ -91,7 +91,13 @@ export class Device {
   /** Runs the synchronous `fn` with `stream` as the current stream of this device. */
   withStream<T>(stream: Stream, fn: () => T): T {
     if (stream.device !== this) {
-      throw new ArgumentError('ERR_DEVICE', 'withStream', 'stream', `a stream of ${stream.device.name}`, `Use a stream made by device('${this.name}').newStream()`);
+      throw new ArgumentError(
+        'ERR_DEVICE',
+        'withStream',
+        'stream',
+        `a stream of ${stream.device.name}`,
+        `Use a stream made by device('${this.name}').newStream()`,
+      );
     }
     const before = this.#current;
     this.#current = stream;
@@ -110,7 +116,13 @@ export class Device {
   /** Bytes this device may hold, 0 for no limit. Beyond it an operator fails with `OutOfMemoryError`. */
   setMemoryLimit(bytes: number): void {
     if (!Number.isSafeInteger(bytes) || bytes < 0) {
-      throw new ArgumentError('ERR_VALUE', 'setMemoryLimit', 'bytes', String(bytes), 'Use a whole number of bytes, or 0 for no limit');
+      throw new ArgumentError(
+        'ERR_VALUE',
+        'setMemoryLimit',
+        'bytes',
+        String(bytes),
+        'Use a whole number of bytes, or 0 for no limit',
+      );
     }
     addon.memoryControl(this.#native, 'limit', bytes);
   }
@@ -182,7 +194,13 @@ export function device(name: string | Device = 'cpu'): Device {
   }
   const match = /^(?:(cpu)|cuda(?::(\d{1,3}))?)$/.exec(name);
   if (!match) {
-    throw new ArgumentError('ERR_DEVICE', 'device', 'name', `'${name}'`, "Use 'cpu', 'cuda', 'cuda:N' or 'auto'");
+    throw new ArgumentError(
+      'ERR_DEVICE',
+      'device',
+      'name',
+      `'${name}'`,
+      "Use 'cpu', 'cuda', 'cuda:N' or 'auto'",
+    );
   }
   const index = Number(match[2] ?? 0);
   const native = match[1] ? 0 : 1 + index;

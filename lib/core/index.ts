@@ -1,5 +1,5 @@
 export * from './autograd/index.js';
-export { arange, full, ones, tensor, type TensorOptions, zeros } from './create.js';
+export { arange, full, ones, type TensorOptions, tensor, zeros } from './create.js';
 export { autoFallbackReason, Device, device, type MemoryInfo, Stream } from './device.js';
 export type { DType, TensorData } from './dtype.js';
 export * from './errors.js';

@@ -1,7 +1,8 @@
 /** Tensor methods that need operators, kept apart so that the class itself needs none. */
-import { type BackwardOptions, backward } from './autograd/index.js';
+
 import { defineOperator } from './autograd/define.js';
 import type { Context } from './autograd/graph.js';
+import { type BackwardOptions, backward } from './autograd/index.js';
 import { type Device, device as deviceOf } from './device.js';
 import { type DType, isFloating, type TensorData } from './dtype.js';
 import { ArgumentError, UnsupportedError } from './errors.js';
@@ -78,7 +79,13 @@ function readSync(t: Tensor): TensorData {
 /** Reads one element through f32 or f64, so that 16-bit floats come out as numbers. */
 function single(t: Tensor): Tensor {
   if (t.size !== 1) {
-    throw new ArgumentError('ERR_SHAPE', 'item', 'this', t.toString(), 'It must have exactly one element; data() reads many');
+    throw new ArgumentError(
+      'ERR_SHAPE',
+      'item',
+      'this',
+      t.toString(),
+      'It must have exactly one element; data() reads many',
+    );
   }
   return t.dtype === 'f16' || t.dtype === 'bf16' ? copy(t, 'f32') : t;
 }
@@ -110,7 +117,10 @@ Object.assign(Tensor.prototype, {
     }
     const device = deviceOf(target);
     if (device === this.device) return this;
-    throw new UnsupportedError(`to: copying from ${this.device.name} to ${device.name} is not possible`, { operator: 'to', argument: 'target' });
+    throw new UnsupportedError(
+      `to: copying from ${this.device.name} to ${device.name} is not possible`,
+      { operator: 'to', argument: 'target' },
+    );
   },
   contiguous(this: Tensor) {
     return this.isContiguous ? this : castOperator(this, this.dtype);

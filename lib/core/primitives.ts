@@ -1,6 +1,7 @@
 /** The few operators the core itself needs: filling, copying, adding gradients. */
-import { type Device, device } from './device.js';
+
 import { field, nativeOperator } from './declare.js';
+import { type Device, device } from './device.js';
 import { type DType, dtypeIndex } from './dtype.js';
 import type { Shape, Tensor } from './tensor.js';
 
@@ -36,7 +37,10 @@ const accumulateCall = nativeOperator('accumulate', {
  * const half = full([2, 3], 0.5);
  */
 export function full(shape: Shape, value: number, options: TensorOptions = {}): Tensor {
-  return fillCall({ shape, dtype: dtypeIndex[options.dtype ?? 'f32'], value }, device(options.device)).y;
+  return fillCall(
+    { shape, dtype: dtypeIndex[options.dtype ?? 'f32'], value },
+    device(options.device),
+  ).y;
 }
 
 /** @internal A contiguous copy of `x`, converted to `dtype`. Not recorded: `cast` in dense is. */

@@ -79,7 +79,8 @@ function close(scope: Scope, result: unknown): void {
 
 /** Tensors carry a brand instead of being recognised by class: this floor must not import them. */
 function collect(value: unknown, into: Set<object>): void {
-  if (typeof value !== 'object' || value === null || into.has(value) || ArrayBuffer.isView(value)) return;
+  if (typeof value !== 'object' || value === null || into.has(value) || ArrayBuffer.isView(value))
+    return;
   into.add(value);
   if ('isTensor' in value) return;
   if (value instanceof Map || value instanceof Set || Array.isArray(value)) {

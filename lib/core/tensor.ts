@@ -123,7 +123,13 @@ export class Tensor {
   dim(axis: number): number {
     const d = this.shape[axis < 0 ? axis + this.rank : axis];
     if (d === undefined) {
-      throw new ArgumentError('ERR_VALUE', 'dim', 'axis', String(axis), `Use an axis from ${-this.rank} to ${this.rank - 1}`);
+      throw new ArgumentError(
+        'ERR_VALUE',
+        'dim',
+        'axis',
+        String(axis),
+        `Use an axis from ${-this.rank} to ${this.rank - 1}`,
+      );
     }
     return d;
   }
@@ -134,10 +140,22 @@ export class Tensor {
    */
   requireGrad(value = true): this {
     if (value && (this.dtype === 'i32' || this.dtype === 'u8')) {
-      throw new ArgumentError('ERR_DTYPE', 'requireGrad', 'this', this.toString(), 'Gradients exist for floating tensors only');
+      throw new ArgumentError(
+        'ERR_DTYPE',
+        'requireGrad',
+        'this',
+        this.toString(),
+        'Gradients exist for floating tensors only',
+      );
     }
     if (this.node) {
-      throw new ArgumentError('ERR_VALUE', 'requireGrad', 'this', 'the result of a recorded operator', 'Call it on a leaf, or on detach()');
+      throw new ArgumentError(
+        'ERR_VALUE',
+        'requireGrad',
+        'this',
+        'the result of a recorded operator',
+        'Call it on a leaf, or on detach()',
+      );
     }
     this.#requiresGrad = value;
     return this;
@@ -161,7 +179,10 @@ export class Tensor {
   /** @internal The handle, or a DisposedError that says what released it. */
   live(operator: string): number {
     if (this.handle < 0) {
-      throw new DisposedError(`${operator}: the tensor ${this.fate}`, { operator, remedy: this.fateRemedy });
+      throw new DisposedError(`${operator}: the tensor ${this.fate}`, {
+        operator,
+        remedy: this.fateRemedy,
+      });
     }
     return this.handle;
   }
@@ -192,7 +213,11 @@ export class Tensor {
       packed[3 + shape.length + i] = strides[i] as number;
     }
     if (addon.view() !== 0) throwLast('view');
-    return new Tensor(packed[0], this.dtype, shape, this.device, { strides, offset, storage: this.storage });
+    return new Tensor(packed[0], this.dtype, shape, this.device, {
+      strides,
+      offset,
+      storage: this.storage,
+    });
   }
 
   /** The same values outside the graph, sharing memory. */

@@ -10,7 +10,13 @@ import { rowMajor, type Shape, type Tensor } from './tensor.js';
 export function axisOf(operator: string, argument: string, axis: number, rank: number): number {
   const at = axis < 0 ? axis + rank : axis;
   if (!Number.isInteger(axis) || at < 0 || at >= rank) {
-    throw new ArgumentError('ERR_VALUE', operator, argument, show(axis), rank === 0 ? 'A scalar has no axes' : `Use an axis from ${-rank} to ${rank - 1}`);
+    throw new ArgumentError(
+      'ERR_VALUE',
+      operator,
+      argument,
+      show(axis),
+      rank === 0 ? 'A scalar has no axes' : `Use an axis from ${-rank} to ${rank - 1}`,
+    );
   }
   return at;
 }
@@ -76,8 +82,17 @@ export function reshape(x: Tensor, shape: Shape): Tensor {
   const hole = shape.indexOf(-1);
   const known = shape.reduce((n, d, i) => (i === hole ? n : n * d), 1);
   const inferred = hole < 0 ? shape : shape.map((d, i) => (i === hole ? x.size / known : d));
-  if (inferred.some((d) => !Number.isSafeInteger(d) || d < 0) || inferred.reduce((n, d) => n * d, 1) !== x.size) {
-    throw new ArgumentError('ERR_SHAPE', 'reshape', 'shape', show(shape), `It must hold the ${x.size} elements of ${x.toString()}`);
+  if (
+    inferred.some((d) => !Number.isSafeInteger(d) || d < 0) ||
+    inferred.reduce((n, d) => n * d, 1) !== x.size
+  ) {
+    throw new ArgumentError(
+      'ERR_SHAPE',
+      'reshape',
+      'shape',
+      show(shape),
+      `It must hold the ${x.size} elements of ${x.toString()}`,
+    );
   }
   return reshapeOperator(x, inferred);
 }
@@ -106,7 +121,13 @@ const permuteOperator = defineOperator({
 export function permute(x: Tensor, order: readonly number[]): Tensor {
   const axes = order.map((axis) => axisOf('permute', 'order', axis, x.rank));
   if (axes.length !== x.rank || new Set(axes).size !== x.rank) {
-    throw new ArgumentError('ERR_VALUE', 'permute', 'order', show(order), `Name each of the ${x.rank} axes once`);
+    throw new ArgumentError(
+      'ERR_VALUE',
+      'permute',
+      'order',
+      show(order),
+      `Name each of the ${x.rank} axes once`,
+    );
   }
   return permuteOperator(x, axes);
 }
@@ -143,7 +164,13 @@ const sliceOperator = defineOperator({
 const padOperator = defineOperator({
   name: 'pad',
   composed: true,
-  forward(ctx: Context<[number, number, number]>, x: Tensor, axis: number, start: number, length: number): Tensor {
+  forward(
+    ctx: Context<[number, number, number]>,
+    x: Tensor,
+    axis: number,
+    start: number,
+    length: number,
+  ): Tensor {
     ctx.state = [axis, start, start + (x.shape[axis] as number)];
     const shape = x.shape.map((d, i) => (i === axis ? length : d));
     const y = full(shape, 0, { dtype: x.dtype, device: x.device });
@@ -168,7 +195,13 @@ export function slice(x: Tensor, axis: number, start: number, end?: number): Ten
   const from = start < 0 ? start + length : start;
   const to = end === undefined ? length : end < 0 ? end + length : end;
   if (!Number.isInteger(from) || !Number.isInteger(to) || from < 0 || to > length || from > to) {
-    throw new ArgumentError('ERR_VALUE', 'slice', from < 0 || from > length || !Number.isInteger(from) ? 'start' : 'end', `${show(start)}..${show(end)}`, `Stay within the ${length} elements of axis ${axis}`);
+    throw new ArgumentError(
+      'ERR_VALUE',
+      'slice',
+      from < 0 || from > length || !Number.isInteger(from) ? 'start' : 'end',
+      `${show(start)}..${show(end)}`,
+      `Stay within the ${length} elements of axis ${axis}`,
+    );
   }
   return sliceOperator(x, at, from, to);
 }
@@ -177,9 +210,23 @@ export function slice(x: Tensor, axis: number, start: number, end?: number): Ten
 export function split(x: Tensor, parts: number | readonly number[], axis = 0): Tensor[] {
   const at = axisOf('split', 'axis', axis, x.rank);
   const length = x.shape[at] as number;
-  const sizes: readonly number[] = typeof parts === 'number' ? (Number.isInteger(length / parts) ? new Array<number>(parts).fill(length / parts) : []) : parts;
-  if (sizes.reduce((n, d) => n + d, 0) !== length || sizes.some((d) => d < 0 || !Number.isInteger(d))) {
-    throw new ArgumentError('ERR_VALUE', 'split', 'parts', show(parts), `They must add up to the length ${length} of axis ${axis}`);
+  const sizes: readonly number[] =
+    typeof parts === 'number'
+      ? Number.isInteger(length / parts)
+        ? new Array<number>(parts).fill(length / parts)
+        : []
+      : parts;
+  if (
+    sizes.reduce((n, d) => n + d, 0) !== length ||
+    sizes.some((d) => d < 0 || !Number.isInteger(d))
+  ) {
+    throw new ArgumentError(
+      'ERR_VALUE',
+      'split',
+      'parts',
+      show(parts),
+      `They must add up to the length ${length} of axis ${axis}`,
+    );
   }
   let start = 0;
   return sizes.map((size) => {
@@ -199,7 +246,16 @@ export function unsqueeze(x: Tensor, axis: number): Tensor {
 export function squeeze(x: Tensor, axis: number): Tensor {
   const at = axisOf('squeeze', 'axis', axis, x.rank);
   if (x.shape[at] !== 1) {
-    throw new ArgumentError('ERR_SHAPE', 'squeeze', 'x', x.toString(), `Axis ${axis} must have length 1`);
+    throw new ArgumentError(
+      'ERR_SHAPE',
+      'squeeze',
+      'x',
+      x.toString(),
+      `Axis ${axis} must have length 1`,
+    );
   }
-  return reshapeOperator(x, x.shape.filter((_, i) => i !== at));
+  return reshapeOperator(
+    x,
+    x.shape.filter((_, i) => i !== at),
+  );
 }

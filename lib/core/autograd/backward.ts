@@ -1,8 +1,9 @@
 /** The engine: walks recorded nodes from newest to oldest and hands gradients down their edges. */
-import { accumulate } from '../primitives.js';
+
 import { GraphError, UnsupportedError } from '../errors.js';
+import { accumulate } from '../primitives.js';
 import type { Tensor } from '../tensor.js';
-import { type Edge, GraphNode, type Gradient, wantsGradient, withRecording } from './graph.js';
+import { type Edge, type Gradient, type GraphNode, wantsGradient, withRecording } from './graph.js';
 
 export interface BackwardOptions {
   /** Keep the graph and its intermediate results for another pass. Default false. */
@@ -48,10 +49,13 @@ export function propagate(
 
   const give = (to: Tensor, gradient: Tensor, operator: string) => {
     if (!sameShape(to, gradient) || to.dtype !== gradient.dtype) {
-      throw new GraphError(`backward of ${operator} returned ${gradient.toString()} as the gradient of ${to.toString()}`, {
-        operator,
-        remedy: 'A gradient has the shape and dtype of what it belongs to',
-      });
+      throw new GraphError(
+        `backward of ${operator} returned ${gradient.toString()} as the gradient of ${to.toString()}`,
+        {
+          operator,
+          remedy: 'A gradient has the shape and dtype of what it belongs to',
+        },
+      );
     }
     const slot = slots.get(to) ?? new Slot();
     slots.set(to, slot);
@@ -74,7 +78,8 @@ export function propagate(
     const old = t.grad;
     if (old === null || old.isDisposed) {
       // Someone else may hold or dispose the same object: a leaf's gradient is its own.
-      const own = (held.get(gradient) ?? 0) > 1 || foreign.has(gradient) ? gradient.detach() : gradient;
+      const own =
+        (held.get(gradient) ?? 0) > 1 || foreign.has(gradient) ? gradient.detach() : gradient;
       if (own === gradient) hold(gradient);
       t.grad = keepGradient(own);
     } else {
@@ -95,13 +100,16 @@ export function propagate(
       if (createGraph && !node.operator.composed) {
         throw new UnsupportedError(`${node.operator.name} has no second-order gradient`, {
           operator: node.operator.name,
-          remedy: 'Its backward is a kernel of its own; leave createGraph off, or use operators whose backward is composed',
+          remedy:
+            'Its backward is a kernel of its own; leave createGraph off, or use operators whose backward is composed',
         });
       }
       node.inputs.forEach((edge, i) => {
         node.context.needs[i] = wantsGradient(edge);
       });
-      const gradients = withRecording(createGraph, () => node.operator.backward(node.context, ...gradOutputs));
+      const gradients = withRecording(createGraph, () =>
+        node.operator.backward(node.context, ...gradOutputs),
+      );
       distribute(node, gradients, give);
     }
     // The outputs' gradients are complete and used.
@@ -119,7 +127,10 @@ export function propagate(
     for (const target of targets) {
       const gradient = slots.get(target)?.tensor ?? null;
       // Each target gets an object of its own, so that disposing one leaves the others.
-      const own = gradient && ((held.get(gradient) ?? 0) > 1 || foreign.has(gradient)) && !createGraph ? gradient.detach() : gradient;
+      const own =
+        gradient && ((held.get(gradient) ?? 0) > 1 || foreign.has(gradient)) && !createGraph
+          ? gradient.detach()
+          : gradient;
       if (own && own === gradient) hold(own);
       results.push(own);
     }
@@ -172,10 +183,13 @@ function reachable(roots: readonly Tensor[]): GraphNode[] {
   const visit = (t: Tensor | null) => {
     if (t?.node && !seen.has(t.node)) {
       if (t.node.consumed) {
-        throw new GraphError(`backward: the graph behind ${t.toString()} (made by ${t.node.operator.name}) was consumed by an earlier backward()`, {
-          operator: 'backward',
-          remedy: 'Pass { retainGraph: true } to the earlier call, or compute the loss again',
-        });
+        throw new GraphError(
+          `backward: the graph behind ${t.toString()} (made by ${t.node.operator.name}) was consumed by an earlier backward()`,
+          {
+            operator: 'backward',
+            remedy: 'Pass { retainGraph: true } to the earlier call, or compute the loss again',
+          },
+        );
       }
       seen.add(t.node);
       stack.push(t.node);
@@ -199,7 +213,8 @@ function consume(nodes: readonly GraphNode[], roots: ReadonlySet<Tensor>): void 
     node.context.releaseOwned('backward');
     for (const output of node.outputs) {
       // Integer outputs (indices, say) are results of their own, not part of the graph.
-      if (output.node === node && !roots.has(output) && !output.retained) output.release('backward');
+      if (output.node === node && !roots.has(output) && !output.retained)
+        output.release('backward');
     }
   }
 }

@@ -1,5 +1,14 @@
 import { Tensor } from '../tensor.js';
-import { Context, type Differentiable, type Edge, GraphNode, type Gradient, isRecording, wantsGradient, withRecording } from './graph.js';
+import {
+  Context,
+  type Differentiable,
+  type Edge,
+  type Gradient,
+  GraphNode,
+  isRecording,
+  wantsGradient,
+  withRecording,
+} from './graph.js';
 
 type Outputs = Tensor | readonly (Tensor | null)[];
 
@@ -19,7 +28,10 @@ export interface OperatorDefinition<A extends readonly unknown[], R extends Outp
    * or null where there is none. `ctx.needs[i]` says whether argument i wants one. A gradient output
    * is null when nothing flowed back to it.
    */
-  backward(ctx: Context<S>, ...gradOutputs: (Tensor | null)[]): readonly (Gradient | readonly Gradient[])[];
+  backward(
+    ctx: Context<S>,
+    ...gradOutputs: (Tensor | null)[]
+  ): readonly (Gradient | readonly Gradient[])[];
 }
 
 /**
@@ -57,7 +69,9 @@ export function defineOperator<A extends readonly unknown[], R extends Outputs, 
       }
     }
     const result = withRecording(false, () => definition.forward(ctx, ...args));
-    const outputs = (result instanceof Tensor ? [result] : result.filter((t) => t !== null)) as Tensor[];
+    const outputs = (
+      result instanceof Tensor ? [result] : result.filter((t) => t !== null)
+    ) as Tensor[];
     if (!wanted) {
       ctx.releaseOwned('dispose');
       return result;

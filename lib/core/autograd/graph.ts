@@ -10,7 +10,10 @@ export interface Differentiable {
   readonly name: string;
   /** Whether `backward` consists of recorded operators, so that it can be differentiated again. */
   readonly composed?: boolean;
-  backward(ctx: Context, ...gradOutputs: (Tensor | null)[]): readonly (Gradient | readonly Gradient[])[];
+  backward(
+    ctx: Context,
+    ...gradOutputs: (Tensor | null)[]
+  ): readonly (Gradient | readonly Gradient[])[];
 }
 export type Gradient = Tensor | null | undefined;
 
@@ -59,10 +62,13 @@ export class Context<S = unknown> {
         });
       }
       if (t.storage.version !== this.#versions[i]) {
-        throw new GraphError(`backward of ${this.#operator}: ${t.toString()}, saved by it, was written in place afterwards`, {
-          operator: this.#operator,
-          remedy: 'Write in place after backward(), or work on a clone()',
-        });
+        throw new GraphError(
+          `backward of ${this.#operator}: ${t.toString()}, saved by it, was written in place afterwards`,
+          {
+            operator: this.#operator,
+            remedy: 'Write in place after backward(), or work on a clone()',
+          },
+        );
       }
     });
     return this.#saved;
@@ -124,10 +130,13 @@ export function withRecording<T>(value: boolean, fn: () => T): T {
 export function noGrad<T>(fn: () => T): T {
   const result = withRecording(false, fn);
   if (typeof (result as { then?: unknown } | null)?.then === 'function') {
-    throw new GraphError('noGrad: the function is async, so recording would resume at its first await', {
-      operator: 'noGrad',
-      remedy: 'Wrap the synchronous parts, each in a noGrad of its own',
-    });
+    throw new GraphError(
+      'noGrad: the function is async, so recording would resume at its first await',
+      {
+        operator: 'noGrad',
+        remedy: 'Wrap the synchronous parts, each in a noGrad of its own',
+      },
+    );
   }
   return result;
 }

@@ -11,22 +11,33 @@ export { Context, type Gradient, isRecording, noGrad } from './graph.js';
 
 onGradient(keep);
 
-function rootGradients(operator: string, outputs: readonly Tensor[], given: readonly (Tensor | undefined)[] | undefined): { gradients: Tensor[]; made: Tensor[] } {
+function rootGradients(
+  operator: string,
+  outputs: readonly Tensor[],
+  given: readonly (Tensor | undefined)[] | undefined,
+): { gradients: Tensor[]; made: Tensor[] } {
   const made: Tensor[] = [];
   const gradients = outputs.map((output, i) => {
     if (!output.requiresGrad) {
-      throw new GraphError(`${operator}: ${output.toString()} does not depend on anything that requires a gradient`, {
-        operator,
-        remedy: 'Call requireGrad() on the tensors to differentiate by, and compute outside noGrad()',
-      });
+      throw new GraphError(
+        `${operator}: ${output.toString()} does not depend on anything that requires a gradient`,
+        {
+          operator,
+          remedy:
+            'Call requireGrad() on the tensors to differentiate by, and compute outside noGrad()',
+        },
+      );
     }
     const gradient = given?.[i];
     if (gradient) return gradient;
     if (output.size !== 1) {
-      throw new GraphError(`${operator}: ${output.toString()} is not a scalar, so its gradient must be given`, {
-        operator,
-        remedy: 'Pass a gradient of the same shape, or reduce it to a scalar loss first',
-      });
+      throw new GraphError(
+        `${operator}: ${output.toString()} is not a scalar, so its gradient must be given`,
+        {
+          operator,
+          remedy: 'Pass a gradient of the same shape, or reduce it to a scalar loss first',
+        },
+      );
     }
     const one = noGrad(() => full(output.shape, 1, { dtype: output.dtype, device: output.device }));
     made.push(one);
@@ -46,7 +57,10 @@ function rootGradients(operator: string, outputs: readonly Tensor[], given: read
  * backward(sum(mul(w, w)));
  * console.log(w.grad?.dataSync()); // 2, 4, 6
  */
-export function backward(loss: Tensor, options: BackwardOptions & { gradient?: Tensor } = {}): void {
+export function backward(
+  loss: Tensor,
+  options: BackwardOptions & { gradient?: Tensor } = {},
+): void {
   const { gradients, made } = rootGradients('backward', [loss], [options.gradient]);
   propagate([loss], gradients, null, options);
   for (const t of made) t.dispose();
@@ -91,7 +105,10 @@ export interface Vjp<R> {
  * const [g] = f.pullback(tensor([1, 1, 1])); // 2, 4, 6
  * f.dispose();
  */
-export function vjp<R extends Tensor | readonly Tensor[]>(fn: (...inputs: Tensor[]) => R, inputs: readonly Tensor[]): Vjp<R> {
+export function vjp<R extends Tensor | readonly Tensor[]>(
+  fn: (...inputs: Tensor[]) => R,
+  inputs: readonly Tensor[],
+): Vjp<R> {
   const leaves = inputs.map((t) => t.detach().requireGrad());
   const value = withRecording(true, () => fn(...leaves));
   const outputs = (Array.isArray(value) ? value : [value]) as Tensor[];

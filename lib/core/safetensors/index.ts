@@ -11,8 +11,8 @@ export {
   type SafetensorsMetadata,
   type SafetensorsSpec,
   type SafetensorsSyncEntry,
-  SafetensorsWriter,
   type SafetensorsWriteOptions,
+  SafetensorsWriter,
   writeSafetensorsFile,
   writeSafetensorsFileSync,
 } from './writer.js';
