@@ -124,9 +124,9 @@ class Parser {
     if (this.text[this.at] !== '"') throw this.unexpected();
     const start = this.at;
     let end = this.text.indexOf('"', start + 1);
-    const escape = this.text.slice(start, end < 0 ? undefined : end).indexOf('\\');
-    if (escape >= 0) {
-      end = start + escape;
+    const backslash = this.text.slice(start, end < 0 ? undefined : end).indexOf('\\');
+    if (backslash >= 0) {
+      end = start + backslash;
       while (end < this.text.length && this.text[end] !== '"') {
         end += this.text[end] === '\\' ? 2 : 1;
       }
