@@ -1,0 +1,62 @@
+import { ArgumentError } from '../../core/errors.js';
+
+/** Options of `sinusoidalPositions`. */
+export interface SinusoidalOptions {
+  /**
+   * `interleaved` (the paper, and the default): sine in even columns, cosine in odd ones.
+   * `halves` (tensor2tensor): all sines, then all cosines.
+   */
+  layout?: 'interleaved' | 'halves';
+  /** The longest wavelength is 2 pi times this; 10000 by default. */
+  base?: number;
+}
+
+/**
+ * Position table of Vaswani et al. 2017, section 3.5:
+ * PE[p, 2i] = sin(p / base^(2i/d)), PE[p, 2i+1] = cos(p / base^(2i/d)), computed in float64.
+ * For odd `d` the last frequency has a sine only.
+ *
+ * @param length positions, 0 to length - 1
+ * @param d width of the model
+ * @param out array of length * d elements to fill, `Float32Array` or `Float64Array`; a new
+ * `Float32Array` by default
+ * @returns [length, d], row after row
+ * @throws {ArgumentError} when a size is no positive integer or `out` has another length.
+ * @example
+ * const table = sinusoidalPositions(1024, 512);
+ */
+export function sinusoidalPositions<T extends Float32Array | Float64Array = Float32Array>(
+  length: number,
+  d: number,
+  { layout = 'interleaved', base = 10000 }: SinusoidalOptions = {},
+  out: T = new Float32Array(Math.max(0, length * d) || 0) as T,
+): T {
+  const operator = 'sinusoidalPositions';
+  for (const [argument, value] of Object.entries({ length, d })) {
+    if (Number.isSafeInteger(value) && value >= 1) continue;
+    throw new ArgumentError('ERR_VALUE', operator, argument, String(value), 'Give an integer >= 1');
+  }
+  if (!(base > 1 && Number.isFinite(base))) {
+    throw new ArgumentError('ERR_OPTION', operator, 'base', String(base), 'Give a number above 1');
+  }
+  if (layout !== 'interleaved' && layout !== 'halves') {
+    const remedy = "Give 'interleaved' or 'halves'";
+    throw new ArgumentError('ERR_OPTION', operator, 'layout', String(layout), remedy);
+  }
+  if (out.length !== length * d) {
+    const remedy = `Give ${length * d} elements, or leave it out`;
+    throw new ArgumentError('ERR_SHAPE', operator, 'out', `of ${out.length} elements`, remedy);
+  }
+  const sines = Math.ceil(d / 2);
+  const step = layout === 'interleaved' ? 2 : 1;
+  const offset = layout === 'interleaved' ? 1 : sines;
+  for (let i = 0; i < sines; i++) {
+    const frequency = base ** ((-2 * i) / d);
+    for (let p = 0; p < length; p++) {
+      const at = p * d + i * step;
+      out[at] = Math.sin(p * frequency);
+      if (2 * i + 1 < d) out[at + offset] = Math.cos(p * frequency);
+    }
+  }
+  return out;
+}
