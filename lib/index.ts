@@ -15,4 +15,39 @@ export {
   hasFloat16Array,
 } from './core/half.js';
 export * from './core/index.js';
+export { hashText, Random, type RandomState } from './core/random.js';
 export * from './core/safetensors/index.js';
+
+// lib/nn
+export { type SinusoidalOptions, sinusoidalPositions } from './nn/functional/sinusoidal.js';
+
+// lib/optim
+export {
+  type ConstantOptions,
+  type CosineOptions,
+  constantSchedule,
+  cosineSchedule,
+  type NoamOptions,
+  noamSchedule,
+  type Schedule,
+  type WarmupOptions,
+  warmupSchedule,
+} from './optim/schedules.js';
+
+// lib/train
+export {
+  type BeamScorer,
+  type BeamSearchOptions,
+  type BeamStep,
+  beamSearch,
+  type Hypothesis,
+} from './train/beam-search.js';
+export { type BleuOptions, type BleuScore, corpusBleu, type Tokens } from './train/metrics/bleu.js';
+export { exactMatch } from './train/metrics/exact-match.js';
+export {
+  type CurveOptions,
+  type CurveReference,
+  type CurveSeries,
+  renderCurveSvg,
+} from './train/report/curve.js';
+export * from './train/text/index.js';
