@@ -7,10 +7,13 @@ import path from 'node:path';
 import { root } from './support/native-build.mjs';
 import { isBuildTool, toolPath } from './support/tool-path.mjs';
 
-// Run once after `require` and once after `import`, so it sees one object or namespace `longspan`.
+// Runs after `require` and after `import`, with the package as `longspan`: reading a transposed view
+// makes native code copy by stride.
 const COMPUTE = `
-if (typeof longspan.LongspanError !== 'function') throw new Error('LongspanError is missing');
-console.log(Object.keys(longspan).length + ' exports');
+const a = longspan.tensor([[1, 2], [3, 4]]);
+const data = await longspan.transpose(a, 0, 1).data();
+if (String(data) !== '1,3,2,4') throw new Error('wrong result: ' + data);
+console.log(Object.keys(longspan).length + ' exports, computed ' + data);
 `;
 
 function run(command, args, options) {
