@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import path from 'node:path';
-import { root as packageRoot } from '../internal.js';
+import { root as packageRoot } from '../root.js';
 
 const compiled = (file: string) => path.join(packageRoot, '.test-build', 'consumers', file);
 const node = (...args: string[]) =>

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { root } from '../internal.js';
+import { root } from '../root.js';
 
 /** Paths in the tarball that `npm pack` would write. */
 function packedFiles(): string[] {

@@ -11,7 +11,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { root as packageRoot } from '../internal.js';
+import { root as packageRoot } from '../root.js';
 
 /** A folder like an installed package, and a PATH with nothing on it but what a test puts there. */
 let root: string;

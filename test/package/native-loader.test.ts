@@ -2,7 +2,7 @@ import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { loadAddon, type Machine, nativeLoadError } from '#lib/native-loader';
-import { root as packageRoot } from '../internal.js';
+import { root as packageRoot } from '../root.js';
 
 const debian: Machine = { target: 'linux-x64', glibc: '2.36', checkout: false };
 const message = (
