@@ -1,0 +1,67 @@
+/** Option objects: a misspelt name is an error, never ignored. */
+import { show } from './declare.js';
+import { ArgumentError } from './errors.js';
+
+/**
+ * Refuses options that `operator` does not know.
+ *
+ * @param allowed every option name of the operator
+ * @throws ArgumentError ERR_OPTION that names the option and the nearest known one
+ * @example
+ * checkOptions('softmax', options, ['axis']);
+ */
+export function checkOptions(operator: string, options: object, allowed: readonly string[]): void {
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    throw new ArgumentError(
+      'ERR_OPTION',
+      operator,
+      'options',
+      show(options),
+      allowed.length > 0 ? `Pass an object with ${list(allowed)}` : 'Leave it out',
+    );
+  }
+  for (const name of Object.keys(options)) {
+    if (allowed.includes(name)) continue;
+    const near = nearest(name, allowed);
+    throw new ArgumentError(
+      'ERR_OPTION',
+      operator,
+      name,
+      'not an option',
+      near === undefined
+        ? allowed.length > 0
+          ? `Its options are ${list(allowed)}`
+          : 'It has no options'
+        : `Did you mean '${near}'?${allowed.length > 1 ? ` Its options are ${list(allowed)}` : ''}`,
+    );
+  }
+}
+
+function list(names: readonly string[]): string {
+  return names.map((name) => `'${name}'`).join(', ');
+}
+
+/** The allowed name with the smallest edit distance, when at most half of the letters differ. */
+function nearest(name: string, allowed: readonly string[]): string | undefined {
+  let best: string | undefined;
+  let least = Math.max(2, Math.floor(name.length / 2)) + 1;
+  for (const candidate of allowed) {
+    const d = distance(name.toLowerCase(), candidate.toLowerCase());
+    if (d < least) [best, least] = [candidate, d];
+  }
+  return best;
+}
+
+/** Levenshtein distance, one row at a time. */
+function distance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const change = (row[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min(change, (row[j] as number) + 1, (next[j - 1] as number) + 1));
+    }
+    row = next;
+  }
+  return row[b.length] as number;
+}
