@@ -20,7 +20,10 @@ inline bf16 toBf16(float x) {
 inline float toFloat(f16 x) {
   const uint32_t sign = static_cast<uint32_t>(x.bits & 0x8000u) << 16;
   const uint32_t magnitude = x.bits & 0x7fffu;
-  if (magnitude >= 0x7c00u) return std::bit_cast<float>(sign | 0x7f800000u | (magnitude << 13));
+  if (magnitude >= 0x7c00u) {
+    const uint32_t quiet = magnitude > 0x7c00u ? 0x400000u : 0u;  // as the hardware does
+    return std::bit_cast<float>(sign | 0x7f800000u | quiet | (magnitude << 13));
+  }
   // Multiplying by 2^112 rebiases the exponent and normalises subnormals in one exact step.
   const float scaled = std::bit_cast<float>(magnitude << 13) * 0x1p112f;
   return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(scaled));
