@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { bf16ToF32, f16ToF32, readSafetensorsFileSync } from 'longspan';
-import { root } from './internal.js';
+import { root } from './root.js';
 
 /** What a manifest says of a tensor; `test/goldens/README.md` explains the fields. */
 export interface GoldenTensorInfo {

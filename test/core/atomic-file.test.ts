@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { writeFileAtomic, writeFileAtomicSync } from 'longspan';
-import { root } from '../internal.js';
+import { root } from '../root.js';
 import { temporaryDirectory } from '../temporary.js';
 
 describe('writeFileAtomic', () => {
