@@ -17,6 +17,40 @@ class Slot {
   tensor: Tensor | null = null;
 }
 
+/** The pass under way, for backward functions that start a pass of their own. */
+let pass: {
+  targets: readonly Tensor[] | null;
+  give(to: Tensor, gradient: Tensor, operator: string): void;
+} | null = null;
+
+/**
+ * A pass inside a backward function, over a graph that function recorded. Gradients of `leaves` are
+ * returned; those of parameters go where the enclosing pass sends its own: into `.grad`, or to the
+ * targets it was asked for.
+ */
+export function propagateNested(
+  roots: readonly Tensor[],
+  gradRoots: readonly Tensor[],
+  leaves: readonly Tensor[],
+): (Tensor | null)[] {
+  const outer = pass;
+  if (!outer?.targets) {
+    propagate(roots, gradRoots, null, {});
+    return leaves.map((leaf) => {
+      const gradient = leaf.grad;
+      leaf.grad = null;
+      return gradient;
+    });
+  }
+  const targets = outer.targets.filter((t) => !leaves.includes(t));
+  const found = propagate(roots, gradRoots, [...leaves, ...targets], {});
+  targets.forEach((target, i) => {
+    const gradient = found[leaves.length + i];
+    if (gradient) outer.give(target, gradient, 'a nested pass');
+  });
+  return found.slice(0, leaves.length);
+}
+
 /**
  * Propagates `gradRoots` from `roots`.
  *
@@ -88,38 +122,46 @@ export function propagate(
     }
   };
 
-  gradRoots.forEach((gradient, i) => give(roots[i] as Tensor, gradient, 'the root'));
+  gradRoots.forEach((gradient, i) => {
+    give(roots[i] as Tensor, gradient, 'the root');
+  });
 
-  for (const node of nodes) {
-    const gradOutputs = node.outputs.map((output) => slots.get(output)?.tensor ?? null);
-    if (gradOutputs.some((g) => g !== null)) {
-      for (let i = 0; i < node.outputs.length; i++) {
-        const g = gradOutputs[i];
-        if (g) settle(node.outputs[i] as Tensor, g);
-      }
-      if (createGraph && !node.operator.composed) {
-        throw new UnsupportedError(`${node.operator.name} has no second-order gradient`, {
-          operator: node.operator.name,
-          remedy:
-            'Its backward is a kernel of its own; leave createGraph off, or use operators whose backward is composed',
+  const outerPass = pass;
+  pass = { targets: targets ?? null, give };
+  try {
+    for (const node of nodes) {
+      const gradOutputs = node.outputs.map((output) => slots.get(output)?.tensor ?? null);
+      if (gradOutputs.some((g) => g !== null)) {
+        for (let i = 0; i < node.outputs.length; i++) {
+          const g = gradOutputs[i];
+          if (g) settle(node.outputs[i] as Tensor, g);
+        }
+        if (createGraph && !node.operator.composed) {
+          throw new UnsupportedError(`${node.operator.name} has no second-order gradient`, {
+            operator: node.operator.name,
+            remedy:
+              'Its backward is a kernel of its own; leave createGraph off, or use operators whose backward is composed',
+          });
+        }
+        node.inputs.forEach((edge, i) => {
+          node.context.needs[i] = wantsGradient(edge);
         });
+        const gradients = withRecording(createGraph, () =>
+          node.operator.backward(node.context, ...gradOutputs),
+        );
+        distribute(node, gradients, give);
       }
-      node.inputs.forEach((edge, i) => {
-        node.context.needs[i] = wantsGradient(edge);
-      });
-      const gradients = withRecording(createGraph, () =>
-        node.operator.backward(node.context, ...gradOutputs),
-      );
-      distribute(node, gradients, give);
-    }
-    // The outputs' gradients are complete and used.
-    for (const output of node.outputs) {
-      const slot = slots.get(output);
-      if (slot?.tensor && !targetSet?.has(output)) {
-        drop(slot.tensor);
-        slots.delete(output);
+      // The outputs' gradients are complete and used.
+      for (const output of node.outputs) {
+        const slot = slots.get(output);
+        if (slot?.tensor && !targetSet?.has(output)) {
+          drop(slot.tensor);
+          slots.delete(output);
+        }
       }
     }
+  } finally {
+    pass = outerPass;
   }
 
   const results: (Tensor | null)[] = [];

@@ -21,6 +21,8 @@ export interface OperatorDefinition<A extends readonly unknown[], R extends Outp
    * Otherwise asking for them throws.
    */
   readonly composed?: boolean;
+  /** `'always'` records the call even when no argument needs gradients: parameters may hide inside. */
+  readonly records?: 'always';
   /** Computes the outputs; nothing in it is recorded. `ctx.save` and `ctx.own` keep what backward needs. */
   forward(ctx: Context<S>, ...args: A): R;
   /**
@@ -60,6 +62,7 @@ export function defineOperator<A extends readonly unknown[], R extends Outputs, 
     const edges: Edge[] = [];
     let wanted = false;
     if (isRecording()) {
+      wanted = definition.records === 'always';
       for (const argument of args) {
         const edge = edgeOf(argument);
         edges.push(edge);

@@ -6,6 +6,7 @@ import { type BackwardOptions, onGradient, propagate } from './backward.js';
 import { noGrad, withRecording } from './graph.js';
 
 export type { BackwardOptions } from './backward.js';
+export { checkpoint } from './checkpoint.js';
 export { defineOperator, type OperatorDefinition } from './define.js';
 export { Context, type Gradient, isRecording, noGrad } from './graph.js';
 
