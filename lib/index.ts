@@ -20,7 +20,7 @@ export * from './core/safetensors/index.js';
 
 // lib/nn
 export { type SinusoidalOptions, sinusoidalPositions } from './nn/functional/sinusoidal.js';
-
+export * from './nn/index.js';
 // lib/optim
 export {
   type ConstantOptions,
@@ -33,7 +33,6 @@ export {
   type WarmupOptions,
   warmupSchedule,
 } from './optim/schedules.js';
-
 // lib/train
 export {
   type BeamScorer,

@@ -4,6 +4,12 @@ export { autoFallbackReason, Device, device, type MemoryInfo, Stream } from './d
 export type { DType, TensorData } from './dtype.js';
 export * from './errors.js';
 export { cast } from './methods.js';
+export {
+  type LoadTensorsOptions,
+  loadTensors,
+  type SaveOptions,
+  saveTensors,
+} from './safetensors-tensors.js';
 export { keep, tidy } from './scope.js';
 export { type Shape, Tensor } from './tensor.js';
 export { permute, reshape, slice, split, squeeze, transpose, unsqueeze } from './views.js';

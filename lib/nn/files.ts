@@ -1,0 +1,69 @@
+/** Modules in safetensors files. */
+import { noGrad } from '../core/autograd/index.js';
+import { CheckpointError } from '../core/errors.js';
+import { readSafetensorsFile } from '../core/safetensors/index.js';
+import { readTensor, type SaveOptions, saveTensors } from '../core/safetensors-tensors.js';
+import { type LoadResult, type LoadStateOptions, type Module, write } from './module.js';
+
+/** Options of {@link loadModule}. */
+export interface LoadModuleOptions extends LoadStateOptions {
+  /** Turns a name of the file into the module's, or into null to leave the tensor out. */
+  rename?: (name: string) => string | null;
+}
+
+/**
+ * Writes the state dict of a module to a safetensors file, atomically and one tensor at a time.
+ *
+ * @throws FileError when the directory is not writable or the disk is full; the old file stays
+ * @example
+ * await saveModule('model.safetensors', model, { metadata: { step: '100' } });
+ */
+export async function saveModule(
+  path: string,
+  module: Module,
+  options: SaveOptions = {},
+): Promise<void> {
+  await saveTensors(path, module.stateDict(), options);
+}
+
+/**
+ * Loads a module's state from a safetensors file, one tensor at a time. Names and shapes are
+ * checked before anything is written.
+ *
+ * @throws CheckpointError when names are missing, unexpected or renamed to one, or shapes differ
+ * @throws FileError when the file is missing or not readable
+ * @throws FormatError when the file is damaged
+ * @example
+ * await loadModule('model.safetensors', model);
+ */
+export async function loadModule(
+  path: string,
+  module: Module,
+  { strict = true, rename = (name) => name }: LoadModuleOptions = {},
+): Promise<LoadResult> {
+  await using file = await readSafetensorsFile(path);
+  const shapes: Record<string, readonly number[]> = {};
+  const sources = new Map<string, string>();
+  for (const [source, { shape }] of file.tensors) {
+    const name = rename(source);
+    if (name === null) continue;
+    const other = sources.get(name);
+    if (other !== undefined) {
+      throw new CheckpointError(`loadModule: '${other}' and '${source}' are both '${name}'`, {
+        operator: 'loadModule',
+        argument: 'rename',
+        value: name,
+        remedy: 'Return null for the one that is to be left out',
+      });
+    }
+    sources.set(name, source);
+    shapes[name] = shape;
+  }
+  const { targets, missing, unexpected } = module.planLoad(shapes, strict);
+  for (const [name, target] of targets) {
+    const value = await readTensor(file, sources.get(name) as string, target.device);
+    noGrad(() => write(target, value));
+    value.dispose();
+  }
+  return { missing, unexpected };
+}

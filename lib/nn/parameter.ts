@@ -1,0 +1,54 @@
+/** What a module owns: parameters, which train, and buffers, which do not. */
+import { keep } from '../core/scope.js';
+import type { Tensor } from '../core/tensor.js';
+
+/** A leaf tensor that belongs to a module, is trained and saved with it, and outlives `tidy`. */
+export type Parameter = Tensor;
+
+/** @internal How a tensor belongs to its module. */
+export interface Ownership {
+  readonly kind: 'parameter' | 'buffer';
+  /** Whether the state dict holds it. */
+  readonly persistent: boolean;
+  /** Whether `Module.to(dtype)` leaves it alone. */
+  readonly keepDtype: boolean;
+}
+
+const owned = new WeakMap<Tensor, Ownership>();
+
+/** @internal Undefined for tensors that are no parameter and no buffer. */
+export function ownershipOf(t: Tensor): Ownership | undefined {
+  return owned.get(t);
+}
+
+/** @internal Makes `t` belong to a module the way `as` says. */
+export function own(t: Tensor, as: Ownership): Tensor {
+  owned.set(t, as);
+  return keep(t);
+}
+
+/**
+ * Makes a tensor a parameter: assigned to a property of a module, it is found by `parameters()`.
+ *
+ * @param data a leaf of a floating dtype; the parameter is this same tensor
+ * @param options.requiresGrad default true; false freezes it
+ * @throws ArgumentError when `data` is the result of a recorded operator
+ * @example
+ * class Scale extends Module {
+ *   gain = parameter(ones([8]));
+ * }
+ */
+export function parameter(data: Tensor, { requiresGrad = true } = {}): Parameter {
+  data.requireGrad(requiresGrad);
+  return own(data, { kind: 'parameter', persistent: true, keepDtype: false });
+}
+
+/**
+ * Makes a tensor a buffer: state of a module that is not trained (moving averages, tables).
+ *
+ * @param options.persistent default true: part of the state dict
+ * @param options.keepDtype default false; true exempts it from `Module.to(dtype)`
+ */
+export function buffer(data: Tensor, { persistent = true, keepDtype = false } = {}): Tensor {
+  return own(data, { kind: 'buffer', persistent, keepDtype });
+}
