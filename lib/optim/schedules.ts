@@ -4,6 +4,7 @@
  */
 
 import { ArgumentError } from '../core/errors.js';
+import { checkOptions } from '../core/options.js';
 
 /** Learning rate at a step; the first update is step 1. */
 export type Schedule = (step: number) => number;
@@ -25,7 +26,9 @@ export interface ConstantOptions {
 }
 
 /** Always the same rate. */
-export function constantSchedule({ rate }: ConstantOptions): Schedule {
+export function constantSchedule(options: ConstantOptions): Schedule {
+  checkOptions('constantSchedule', options, ['rate']);
+  const { rate } = options;
   check('constantSchedule', 'rate', rate, 0);
   return () => rate;
 }
@@ -48,7 +51,9 @@ export interface NoamOptions {
  * const rate = noamSchedule({ modelDim: 512, warmup: 4000 });
  * rate(4000); // the highest, 6.99e-4
  */
-export function noamSchedule({ modelDim, warmup, factor = 1 }: NoamOptions): Schedule {
+export function noamSchedule(options: NoamOptions): Schedule {
+  checkOptions('noamSchedule', options, ['modelDim', 'warmup', 'factor']);
+  const { modelDim, warmup, factor = 1 } = options;
   check('noamSchedule', 'modelDim', modelDim, 1);
   check('noamSchedule', 'warmup', warmup, 1);
   check('noamSchedule', 'factor', factor, 0);
@@ -67,7 +72,9 @@ export interface WarmupOptions {
 }
 
 /** Linear increase over `warmup` steps, then constant. */
-export function warmupSchedule({ rate, warmup }: WarmupOptions): Schedule {
+export function warmupSchedule(options: WarmupOptions): Schedule {
+  checkOptions('warmupSchedule', options, ['rate', 'warmup']);
+  const { rate, warmup } = options;
   check('warmupSchedule', 'rate', rate, 0);
   check('warmupSchedule', 'warmup', warmup, 0);
   return (step) => (step < warmup ? (rate * Math.max(step, 1)) / warmup : rate);
@@ -94,7 +101,9 @@ export interface CosineOptions {
  * rate(100); // 1e-3
  * rate(1000); // 1e-4
  */
-export function cosineSchedule({ rate, steps, warmup = 0, floor = 0 }: CosineOptions): Schedule {
+export function cosineSchedule(options: CosineOptions): Schedule {
+  checkOptions('cosineSchedule', options, ['rate', 'steps', 'warmup', 'floor']);
+  const { rate, steps, warmup = 0, floor = 0 } = options;
   check('cosineSchedule', 'rate', rate, 0);
   check('cosineSchedule', 'warmup', warmup, 0);
   check('cosineSchedule', 'steps', steps, warmup + 1);

@@ -5,6 +5,7 @@
  */
 
 import { AbortError, ArgumentError } from '../core/errors.js';
+import { checkOptions } from '../core/options.js';
 
 /** What a scorer is told in a step. There are batch * beam rows, a sentence's rows side by side. */
 export interface BeamStep {
@@ -249,7 +250,22 @@ function extend(
   for (let v = 0; v < vocabulary; v++) out[at + v] = logits[start + v] - normaliser + base;
 }
 
-function checkOptions(options: BeamSearchOptions): void {
+const optionNames: readonly (keyof BeamSearchOptions)[] = [
+  'scorer',
+  'bos',
+  'eos',
+  'maxSteps',
+  'batch',
+  'beam',
+  'alpha',
+  'nBest',
+  'stopEarly',
+  'convention',
+  'signal',
+];
+
+function validate(options: BeamSearchOptions): void {
+  checkOptions('beamSearch', options, optionNames);
   const counts = { beam: 4, batch: 1, nBest: 1, ...options };
   for (const argument of ['beam', 'batch', 'nBest', 'maxSteps'] as const) {
     const value = counts[argument];
@@ -293,7 +309,7 @@ function checkOptions(options: BeamSearchOptions): void {
  * console.log(found.tokens, found.score);
  */
 export async function beamSearch(options: BeamSearchOptions): Promise<Hypothesis[][]> {
-  checkOptions(options);
+  validate(options);
   const { scorer, bos, maxSteps, batch = 1, beam = 4, nBest = 1, signal } = options;
   const settings: Settings = { alpha: 0.6, stopEarly: nBest === 1, ...options, beam, nBest };
   const make = options.convention === 'opennmt' ? opennmt : tensor2tensor;

@@ -8,6 +8,7 @@ import {
   writeFullySync,
 } from '../atomic-file.js';
 import { AbortError, ArgumentError } from '../errors.js';
+import { checkOptions } from '../options.js';
 import {
   bitsPerElement,
   byteLengthOf,
@@ -308,6 +309,7 @@ export async function writeSafetensorsFile(
   entries: Iterable<SafetensorsEntry>,
   options: SafetensorsWriteOptions = {},
 ): Promise<void> {
+  checkOptions('writeSafetensorsFile', options, ['metadata', 'signal']);
   const list = [...entries];
   using writer = new SafetensorsWriter(path, list, options.metadata);
   for (const { name, data: source } of list) {
@@ -327,6 +329,7 @@ export function writeSafetensorsFileSync(
   entries: Iterable<SafetensorsSyncEntry>,
   options: Omit<SafetensorsWriteOptions, 'signal'> = {},
 ): void {
+  checkOptions('writeSafetensorsFileSync', options, ['metadata']);
   const list = [...entries];
   using writer = new SafetensorsWriter(path, list, options.metadata);
   for (const { name, data: source } of list) {

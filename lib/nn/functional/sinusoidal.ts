@@ -1,4 +1,5 @@
 import { ArgumentError } from '../../core/errors.js';
+import { checkOptions } from '../../core/options.js';
 
 /** Options of `sinusoidalPositions`. */
 export interface SinusoidalOptions {
@@ -28,10 +29,12 @@ export interface SinusoidalOptions {
 export function sinusoidalPositions<T extends Float32Array | Float64Array = Float32Array>(
   length: number,
   d: number,
-  { layout = 'interleaved', base = 10000 }: SinusoidalOptions = {},
+  options: SinusoidalOptions = {},
   out: T = new Float32Array(Math.max(0, length * d) || 0) as T,
 ): T {
   const operator = 'sinusoidalPositions';
+  checkOptions(operator, options, ['layout', 'base']);
+  const { layout = 'interleaved', base = 10000 } = options;
   for (const [argument, value] of Object.entries({ length, d })) {
     if (Number.isSafeInteger(value) && value >= 1) continue;
     throw new ArgumentError('ERR_VALUE', operator, argument, String(value), 'Give an integer >= 1');

@@ -1,6 +1,7 @@
 /** BLEU (Papineni, Roukos, Ward and Zhu 2002), over a corpus of token sequences. */
 
 import { ArgumentError } from '../../core/errors.js';
+import { checkOptions } from '../../core/options.js';
 
 /** A tokenised text: ids or words. */
 export type Tokens = ArrayLike<number> | readonly string[];
@@ -114,8 +115,10 @@ function smooth(
 export function corpusBleu(
   candidates: readonly Tokens[],
   references: readonly (readonly Tokens[])[],
-  { maxOrder = 4, smoothing = 'none' }: BleuOptions = {},
+  options: BleuOptions = {},
 ): BleuScore {
+  checkOptions('corpusBleu', options, ['maxOrder', 'smoothing']);
+  const { maxOrder = 4, smoothing = 'none' } = options;
   const lone = references.findIndex((list) => list.length === 0);
   if (candidates.length === 0 || candidates.length !== references.length || lone >= 0) {
     throw new ArgumentError(

@@ -1,6 +1,7 @@
 /** Curves as standalone SVG pictures: the loss of a training run, the results of a benchmark. */
 
 import { ArgumentError } from '../../core/errors.js';
+import { checkOptions } from '../../core/options.js';
 import { type Axis, axisFor, formatTick } from './ticks.js';
 
 /** One line of a picture. Points that are not finite interrupt it. */
@@ -211,7 +212,21 @@ function drawLegend(
   return { parts, height: items.length === 0 ? 0 : y - top + 20 };
 }
 
+const optionNames: readonly (keyof CurveOptions)[] = [
+  'series',
+  'references',
+  'title',
+  'subtitle',
+  'xLabel',
+  'yLabel',
+  'logX',
+  'logY',
+  'width',
+  'height',
+];
+
 function check(options: CurveOptions): void {
+  checkOptions('renderCurveSvg', options, optionNames);
   for (const { name, x, y } of options.series) {
     if (x.length === y.length) continue;
     throw new ArgumentError(

@@ -1,6 +1,7 @@
 /** Batches of byte windows: random ones for training, sequential ones for evaluation. */
 
 import { ArgumentError, CheckpointError } from '../../core/errors.js';
+import { checkOptions } from '../../core/options.js';
 import { Random, type RandomState } from '../../core/random.js';
 
 /** Windows of text and, one step later, what follows each byte. */
@@ -71,7 +72,9 @@ export class BatchSampler {
   private random: Random;
   private drawn = 0;
 
-  constructor({ data, batch, length, seed = 0 }: BatchSamplerOptions) {
+  constructor(options: BatchSamplerOptions) {
+    checkOptions('BatchSampler', options, ['data', 'batch', 'length', 'seed']);
+    const { data, batch, length, seed = 0 } = options;
     checkCount('BatchSampler', 'batch', batch);
     checkCount('BatchSampler', 'length', length);
     checkData('BatchSampler', data, length + 1);
@@ -160,8 +163,11 @@ export interface EvaluationOptions {
  */
 export function* evaluationBatches(
   data: Uint8Array,
-  { batch, length, ignoreIndex = -100, maxBatches = Number.POSITIVE_INFINITY }: EvaluationOptions,
+  options: EvaluationOptions,
 ): Generator<TextBatch> {
+  const names = ['batch', 'length', 'ignoreIndex', 'maxBatches'];
+  checkOptions('evaluationBatches', options, names);
+  const { batch, length, ignoreIndex = -100, maxBatches = Number.POSITIVE_INFINITY } = options;
   checkCount('evaluationBatches', 'batch', batch);
   checkCount('evaluationBatches', 'length', length);
   checkData('evaluationBatches', data, 2);

@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import * as fs from 'node:fs/promises';
 import * as path from 'node:path';
 import { AbortError, ArgumentError, FileError, FormatError } from '../../core/errors.js';
+import { checkOptions } from '../../core/options.js';
 import { hashText } from '../../core/random.js';
 
 /** One text file. */
@@ -164,6 +165,7 @@ export async function loadCorpus(
   options: LoadCorpusOptions = {},
 ): Promise<Corpus> {
   const list = checkPaths(paths);
+  checkOptions('loadCorpus', options, ['extensions', 'maxBytes', 'seed', 'signal']);
   const { maxBytes = Number.POSITIVE_INFINITY, seed = 0, signal } = options;
   if (!(maxBytes > 0)) {
     throw new ArgumentError(

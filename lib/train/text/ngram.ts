@@ -14,6 +14,7 @@
  */
 
 import { ArgumentError } from '../../core/errors.js';
+import { checkOptions } from '../../core/options.js';
 
 /** Contexts counted 1, 2-3, 4-7, ... times share a weight. */
 const BINS = 33;
@@ -204,14 +205,15 @@ function estimateWeights(
       }
     }
   }
-  return weights.map(fillGaps);
+  return weights.map((w, k) => fillGaps(w, reached[k]));
 }
 
 /** Bins that no held-out byte fell into take the weight of the nearest bin below, or above. */
-function fillGaps(w: Float64Array): Float64Array {
-  const set = (b: number): boolean => w[b] !== 0.5;
-  for (let b = 2; b < BINS; b++) if (!set(b)) w[b] = w[b - 1];
-  for (let b = BINS - 2; b >= 1; b--) if (!set(b)) w[b] = w[b + 1];
+function fillGaps(w: Float64Array, reached: Float64Array): Float64Array {
+  const first = reached.findIndex((times, b) => b >= 1 && times > 0);
+  if (first < 0) return w;
+  w.fill(w[first], 1, first);
+  for (let b = first + 1; b < BINS; b++) if (reached[b] === 0) w[b] = w[b - 1];
   return w;
 }
 
@@ -281,6 +283,7 @@ function fitModels(
   orders: readonly number[],
   options: NgramOptions,
 ): NgramModel[] {
+  checkOptions('fitNgram', options, ['heldOut', 'weights']);
   const { heldOut = 0.1, weights } = options;
   const highest = Math.max(...orders);
   for (const order of orders) {

@@ -1,6 +1,7 @@
 /** Division of a corpus into training and validation text. */
 
 import { ArgumentError } from '../../core/errors.js';
+import { checkOptions } from '../../core/options.js';
 import { hashText } from '../../core/random.js';
 import type { TextFile } from './corpus.js';
 
@@ -48,6 +49,7 @@ function splitFile(file: TextFile, share: number): CorpusSplit {
  * const { train, validation } = splitCorpus(corpus.files, { validation: 0.05, seed: 1 });
  */
 export function splitCorpus(files: readonly TextFile[], options: SplitOptions = {}): CorpusSplit {
+  checkOptions('splitCorpus', options, ['validation', 'seed', 'group']);
   const { validation: share = 0.1, seed = 0, group = stem } = options;
   if (!(share > 0 && share < 1)) {
     throw new ArgumentError(
