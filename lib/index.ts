@@ -18,6 +18,8 @@ export * from './core/index.js';
 export { hashText, Random, type RandomState } from './core/random.js';
 export * from './core/safetensors/index.js';
 
+// lib/dense
+export * from './dense/index.js';
 // lib/nn
 export { type SinusoidalOptions, sinusoidalPositions } from './nn/functional/sinusoidal.js';
 export * from './nn/index.js';

@@ -3,6 +3,7 @@ export { arange, full, ones, type TensorOptions, tensor, zeros } from './create.
 export { autoFallbackReason, Device, device, type MemoryInfo, Stream } from './device.js';
 export type { DType, TensorData } from './dtype.js';
 export * from './errors.js';
+export { Generator, type GeneratorState, manualSeed } from './generator.js';
 export { cast } from './methods.js';
 export {
   type LoadTensorsOptions,

@@ -1,7 +1,7 @@
 // Random fills. Cost: 40 integer multiplications per 4 elements, one write of the output.
 //
-// Built with -ffp-contract=off: only correctly rounded +, -, *, / and sqrt in one fixed order, so the
-// numbers are equal to the last bit on every device and at every instruction-set level.
+// Built with -ffp-contract=off: only correctly rounded +, -, *, / and sqrt in one fixed order, so
+// the numbers are equal to the last bit on every device and at every instruction-set level.
 #include "cpp/ops/dense/random.h"
 
 #include <cmath>
@@ -12,9 +12,11 @@
 namespace longspan::cpu::LONGSPAN_LEVEL {
 namespace {
 
-// ln(k / 2^24) for 1 <= k <= 2^24: 2 atanh((m - 1) / (m + 1)) with m in [0.70, 1.42), truncated at 2e-9.
+// ln(k / 2^24) for 1 <= k <= 2^24: 2 atanh((m - 1) / (m + 1)) with m in [0.70, 1.42), truncated at
+// 2e-9.
 inline float logOfUniform(uint32_t k) {
-  const uint32_t bits = std::bit_cast<uint32_t>(static_cast<float>(k)) + (0x3f800000u - 0x3f3504f3u);
+  const uint32_t bits =
+      std::bit_cast<uint32_t>(static_cast<float>(k)) + (0x3f800000u - 0x3f3504f3u);
   const float exponent = static_cast<float>(static_cast<int32_t>(bits >> 23) - 127 - 24);
   const float m = std::bit_cast<float>((bits & 0x007fffffu) + 0x3f3504f3u);
   const float s = (m - 1.0f) / (m + 1.0f);
@@ -29,13 +31,15 @@ inline void boxMuller(uint32_t first, uint32_t second, float* z) {
   // A turn is cut into quarters centred on the axes: |x| <= pi / 4.
   const uint32_t turn = second >> 8;
   const uint32_t quarter = (turn + (1u << 21)) >> 22;
-  const auto rest = static_cast<float>(static_cast<int32_t>(turn) - static_cast<int32_t>(quarter << 22));
+  const auto rest =
+      static_cast<float>(static_cast<int32_t>(turn) - static_cast<int32_t>(quarter << 22));
   const float x = rest * (1.57079632679489662f * 0x1p-22f);
   const float q = x * x;
   const float s =
       x + x * (q * (((q * (1.0f / 362880) - 1.0f / 5040) * q + 1.0f / 120) * q - 1.0f / 6));
   const float c =
-      1.0f + q * ((((q * (-1.0f / 3628800) + 1.0f / 40320) * q - 1.0f / 720) * q + 1.0f / 24) * q - 0.5f);
+      1.0f +
+      q * ((((q * (-1.0f / 3628800) + 1.0f / 40320) * q - 1.0f / 720) * q + 1.0f / 24) * q - 0.5f);
   const bool swap = (quarter & 1u) != 0;
   const float cosine = swap ? -s : c, sine = swap ? c : s;
   const float sign = (quarter & 2u) != 0 ? -radius : radius;
@@ -81,7 +85,8 @@ Status bernoulli(const ops::Bernoulli& p, Context& context) {
     const T yes = store<T>(1), no = store<T>(0);
     forPhiloxTiles(context.pool, loadPhilox(p.state.data<int32_t>()), p.y.numel(),
                    [&](int64_t first, int64_t count, const uint32_t* words) {
-                     for (int64_t i = 0; i < count; ++i) y[first + i] = words[i] >> 8 < threshold ? yes : no;
+                     for (int64_t i = 0; i < count; ++i)
+                       y[first + i] = words[i] >> 8 < threshold ? yes : no;
                    });
   });
   return {};
@@ -93,7 +98,8 @@ Status randint(const ops::RandInt& p, Context& context) {
   forPhiloxTiles(context.pool, loadPhilox(p.state.data<int32_t>()), p.y.numel(),
                  [&](int64_t first, int64_t count, const uint32_t* words) {
                    for (int64_t i = 0; i < count; ++i) {
-                     y[first + i] = static_cast<int32_t>(p.low + static_cast<int64_t>(words[i] * range >> 32));
+                     y[first + i] =
+                         static_cast<int32_t>(p.low + static_cast<int64_t>(words[i] * range >> 32));
                    }
                  });
   return {};

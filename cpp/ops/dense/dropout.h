@@ -1,5 +1,6 @@
-// dropout: elements zeroed with probability p, the others scaled by 1 / (1 - p). Element i (row-major)
-// falls when word i of the state is below p. The gradient is the same operator with the same state.
+// dropout: elements zeroed with probability p, the others scaled by 1 / (1 - p). Element i
+// (row-major) falls when word i of the state is below p. The gradient is the same operator with the
+// same state.
 #pragma once
 
 #include "cpp/cpu/level.h"

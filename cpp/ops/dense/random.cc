@@ -14,7 +14,8 @@ Status newTensor(const std::vector<int64_t>& shape, DType dtype, TensorView& y) 
 Status newFloating(const std::vector<int64_t>& shape, int64_t dtype, TensorView& y) {
   LONGSPAN_RETURN_IF_ERROR(check::inRange("dtype", static_cast<double>(dtype), 0, kDTypeCount - 1));
   if (!isFloating(static_cast<DType>(dtype))) {
-    return Status(Code::dtype, "dtype", nameOf(static_cast<DType>(dtype)), "Use f32, f16, bf16 or f64");
+    return Status(Code::dtype, "dtype", nameOf(static_cast<DType>(dtype)),
+                  "Use f32, f16, bf16 or f64");
   }
   return newTensor(shape, static_cast<DType>(dtype), y);
 }
@@ -39,7 +40,8 @@ Status Uniform::validate() {
   LONGSPAN_RETURN_IF_ERROR(check::finite("low", low));
   LONGSPAN_RETURN_IF_ERROR(check::finite("high", high));
   if (high < low) {
-    return Status(Code::value, "high", check::text(high), "Use a bound of at least low, " + check::text(low));
+    return Status(Code::value, "high", check::text(high),
+                  "Use a bound of at least low, " + check::text(low));
   }
   return newFloating(shape, dtype, y);
 }

@@ -1,6 +1,6 @@
-// Random tensors. advanceGenerator reserves Philox blocks: it copies the generator's state to `used`
-// and moves the generator on. The others are pure functions of such a copy, so that a failing draw
-// leaves the generator intact and a backward pass can draw the same numbers again.
+// Random tensors. advanceGenerator reserves Philox blocks: it copies the generator's state to
+// `used` and moves the generator on. The others are pure functions of such a copy, so that a
+// failing draw leaves the generator intact and a backward pass can draw the same numbers again.
 //
 // Element i takes word i % 4 of block i / 4. Numbers are f32 whatever the dtype, then converted.
 #pragma once
