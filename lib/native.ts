@@ -50,6 +50,7 @@ interface Addon {
   closeStream(stream: number): void;
   memory(device: number): MemoryInfo;
   memoryControl(device: number, what: 'limit' | 'resetPeak' | 'emptyCache', bytes?: number): void;
+  setThreads(threads: number): number;
   sweep(): number;
   describe(): { name: string; fields: FieldDescription[] }[];
   info(): { threads: number; cpuLevel: string; cuda: string };

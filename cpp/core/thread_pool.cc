@@ -38,7 +38,7 @@ ThreadPool& ThreadPool::shared() {
   return *pool;
 }
 
-ThreadPool::ThreadPool(int size) : size_(size) {
+ThreadPool::ThreadPool(int size) : size_(size), active_(size) {
   for (int thread = 1; thread < size_; ++thread) std::thread([this, thread] { work(thread); }).detach();
 }
 
@@ -51,12 +51,14 @@ void ThreadPool::drain(const Region& region, std::atomic<int64_t>& next, int thr
 void ThreadPool::run(const Region& region) {
   if (region.count <= 0) return;
   std::unique_lock<std::mutex> busy(busy_, std::try_to_lock);
-  if (region.count == 1 || size_ == 1 || !busy.owns_lock()) {
+  const int threads = active();
+  if (region.count == 1 || threads == 1 || !busy.owns_lock()) {
     std::atomic<int64_t> next{0};
     drain(region, next, 0);
     return;
   }
   region_ = region;
+  region_.threads = threads;
   next_.store(0, std::memory_order_relaxed);
   running_.store(size_ - 1, std::memory_order_relaxed);
   {
@@ -86,7 +88,7 @@ void ThreadPool::work(int thread) {
       wake_.wait(lock, [&] { return generation_.load(std::memory_order_acquire) != seen; });
     }
     seen = generation_.load(std::memory_order_acquire);
-    drain(region_, next_, thread);
+    if (thread < region_.threads) drain(region_, next_, thread);
     running_.fetch_sub(1, std::memory_order_release);
   }
 }

@@ -21,6 +21,10 @@ class ThreadPool {
   // Workers plus the calling thread; LONGSPAN_NUM_THREADS, else the CPUs this process may use.
   int size() const { return size_; }
 
+  // Threads that take part from the next region on, 1 to size().
+  void setActive(int threads) { active_.store(threads < 1 ? 1 : threads < size_ ? threads : size_); }
+  int active() const { return active_.load(std::memory_order_relaxed); }
+
   // Calls body(item, thread) for every item in [0, count); thread is in [0, size()). Returns when
   // all are done. A region entered while another runs is executed by the caller alone.
   template <class F>
@@ -48,6 +52,7 @@ class ThreadPool {
  private:
   struct Region {
     int64_t count = 0;
+    int threads = 1;
     void* body = nullptr;
     void (*call)(void*, int64_t, int) = nullptr;
   };
@@ -58,6 +63,7 @@ class ThreadPool {
   static void drain(const Region& region, std::atomic<int64_t>& next, int thread);
 
   const int size_;
+  std::atomic<int> active_;
   std::mutex busy_;   // one region at a time
   std::mutex mutex_;  // guards sleeping
   std::condition_variable wake_;

@@ -297,6 +297,13 @@ Napi::Value memoryControl(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+// setThreads(n) -> threads that take part from now on
+Napi::Value setThreads(const Napi::CallbackInfo& info) {
+  ThreadPool& pool = ThreadPool::shared();
+  pool.setActive(info[0].As<Napi::Number>().Int32Value());
+  return Napi::Number::New(info.Env(), pool.active());
+}
+
 Napi::Value sweep(const Napi::CallbackInfo& info) {
   Environment& e = environmentOf(info);
   return Napi::Number::New(info.Env(), e.slots.sweep(e.env));
@@ -378,6 +385,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("closeStream", closeStream);
   add("memory", memory);
   add("memoryControl", memoryControl);
+  add("setThreads", setThreads);
   add("sweep", sweep);
   add("describe", describeOperators);
   add("info", longspan::napi::info);

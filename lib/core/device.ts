@@ -216,3 +216,22 @@ export function device(name: string | Device = 'cpu'): Device {
 export function autoFallbackReason(): string | null {
   return fallbackReason;
 }
+
+/**
+ * Threads that compute on the CPU from now on, for every environment of the process. At most
+ * `LONGSPAN_NUM_THREADS` (default: the CPUs this process may use). Results do not depend on it.
+ *
+ * @returns the number in force
+ */
+export function setNumThreads(threads: number): number {
+  if (!Number.isSafeInteger(threads) || threads < 1) {
+    throw new ArgumentError(
+      'ERR_VALUE',
+      'setNumThreads',
+      'threads',
+      String(threads),
+      'Use a whole number from 1 on',
+    );
+  }
+  return addon.setThreads(Math.min(threads, addon.info().threads));
+}

@@ -53,7 +53,10 @@ test.each([
   ['end of the script', 'for (let i = 0; i < 50; i++) b = matmul(a, a);'],
   ['process.exit', 'for (let i = 0; i < 50; i++) b = matmul(a, a); process.exit(0);'],
   ['an exit while a read is pending', 'b = matmul(a, a); b.data(); process.exit(0);'],
-  ['an uncaught error', 'for (let i = 0; i < 50; i++) b = matmul(a, a); process.exitCode = 0; process.on("uncaughtException", () => process.exit(0)); throw new Error();'],
+  [
+    'an uncaught error',
+    'for (let i = 0; i < 50; i++) b = matmul(a, a); process.exitCode = 0; process.on("uncaughtException", () => process.exit(0)); throw new Error();',
+  ],
 ])('%s with work in flight does not crash', (_name, body) => {
   const script = `const { full, matmul } = require(${main}); let b; const a = full([512, 512], 1); ${body}`;
   for (let i = 0; i < 5; i++) {

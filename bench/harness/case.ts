@@ -1,0 +1,46 @@
+/** What a benchmark is made of. */
+
+/** Work ready to be timed. */
+export interface Prepared {
+  /** Enqueues the work once; must not wait. */
+  run(): void;
+  /** Waits for everything enqueued. */
+  finish(): Promise<void>;
+  /** Seconds of one run, for work whose time is not that of run() and finish() together. */
+  sample?(): Promise<number>;
+  dispose?(): void;
+}
+
+/** Another library doing the same, timed in the same rounds. */
+export interface Peer {
+  name: string;
+  /** Seconds of one execution, or null when the peer is not there. */
+  sample(): Promise<number | null>;
+  close?(): void;
+}
+
+/** One row of the table. */
+export interface BenchCase {
+  /** Operator, for example `matmul`. */
+  operator: string;
+  /** Shape and options as a person would write them; with `operator` and `threads` it is the row's key. */
+  shape: string;
+  /** Threads to compute with; default all. */
+  threads?: number;
+  /** Arithmetic of one run, counted from shapes. */
+  flops?: number;
+  /** Bytes one run must move. */
+  bytes?: number;
+  prepare(): Prepared;
+  peer?: Peer;
+}
+
+export interface BenchGroup {
+  /** File name without extension; what `npm run bench -- NAME` selects by. */
+  name: string;
+  cases(): BenchCase[] | Promise<BenchCase[]>;
+}
+
+export function defineBench(group: BenchGroup): BenchGroup {
+  return group;
+}

@@ -1,0 +1,44 @@
+/** The JSON a run writes. Everything derived can be computed again from the samples. */
+
+export interface BenchRow {
+  operator: string;
+  shape: string;
+  threads: number;
+  /** Median seconds of one run. */
+  seconds: number;
+  /** Quartiles of the same. */
+  quartiles: [number, number];
+  /** Achieved FLOP/s and bytes/s, where counted. */
+  flopsPerSecond?: number;
+  bytesPerSecond?: number;
+  /** Median over rounds of the achieved rate over the ceiling measured in the same round. */
+  fractionOfCeiling?: number;
+  ceiling?: 'fma' | 'copy';
+  peer?: { name: string; seconds: number; ratio: number; quartiles: [number, number] };
+  /** Seconds per run of each round, in order. */
+  samples: number[];
+}
+
+export interface BenchFile {
+  version: 1;
+  /** ISO time of the run's start. */
+  date: string;
+  machine: {
+    cpu: string;
+    threads: number;
+    cpuLevel: string;
+    node: string;
+    platform: string;
+    memoryGB: number;
+  };
+  device: string;
+  rounds: number;
+  /** Medians of the ceilings, FLOP/s of independent fused multiply-adds and bytes/s of a copy. */
+  ceilings: Record<string, { fma: number; copy: number }>;
+  rows: BenchRow[];
+}
+
+/** What identifies a row in another file. */
+export function keyOf(row: Pick<BenchRow, 'operator' | 'shape' | 'threads'>): string {
+  return `${row.operator} | ${row.shape} | ${row.threads} thr`;
+}

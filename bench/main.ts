@@ -1,0 +1,81 @@
+/**
+ * npm run bench -- [NAME...] [--rounds N] [--quick] [--out FILE]
+ *
+ * Runs the benchmark files whose name contains one of NAME (default: all), prints a row per case and
+ * writes everything to FILE (default: bench/results/<cpu>.json, one file per kind of machine).
+ */
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { cpus } from 'node:os';
+import path from 'node:path';
+import { parseArgs } from 'node:util';
+import type { BenchCase, BenchGroup } from './harness/case.js';
+import { runCases } from './harness/run.js';
+import { formatRow, header } from './harness/table.js';
+
+async function main(): Promise<void> {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: {
+      rounds: { type: 'string', default: '9' },
+      quick: { type: 'boolean', default: false },
+      out: { type: 'string' },
+    },
+  });
+  const rounds = values.quick ? 3 : Number(values.rounds);
+  if (!Number.isInteger(rounds) || rounds < 1) {
+    throw new Error(`--rounds is '${values.rounds}'; use a whole number from 1 on`);
+  }
+  const groups = await loadGroups(positionals);
+  const cases: BenchCase[] = [];
+  for (const group of groups) cases.push(...(await group.cases()));
+
+  console.log(header);
+  const file = await runCases(cases, {
+    rounds,
+    sampleSeconds: values.quick ? 0.02 : 0.1,
+    onRow: (row) => console.log(formatRow(row)),
+  });
+  for (const [threads, { fma, copy }] of Object.entries(file.ceilings)) {
+    console.log(
+      `ceiling on ${threads} thr: ${(fma / 1e9).toFixed(0)} GFLOP/s FMA, ${(copy / 1e9).toFixed(1)} GB/s copy`,
+    );
+  }
+  const root = path.resolve(__dirname, '../..');
+  const machine = (cpus()[0]?.model ?? 'cpu')
+    .trim()
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, '-');
+  const suffix = positionals.length > 0 ? `-${positionals.join('-')}` : '';
+  const out = path.resolve(
+    values.out ??
+      path.join(root, 'bench/results', `${machine}-${file.machine.threads}cpu${suffix}.json`),
+  );
+  mkdirSync(path.dirname(out), { recursive: true });
+  writeFileSync(out, `${JSON.stringify(file, null, 1)}\n`);
+  console.log(`written to ${path.relative(process.cwd(), out)}`);
+}
+
+async function loadGroups(names: readonly string[]): Promise<BenchGroup[]> {
+  const files = readdirSync(__dirname, { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.bench.js'))
+    .sort();
+  const groups: BenchGroup[] = [];
+  for (const file of files) {
+    const module = (await import(path.join(__dirname, file))) as {
+      default: { default?: BenchGroup } & BenchGroup;
+    };
+    const group = module.default.default ?? module.default;
+    if (names.length === 0 || names.some((name) => file.includes(name))) groups.push(group);
+  }
+  if (groups.length === 0) {
+    throw new Error(
+      `no benchmark matches ${names.join(', ')}; there are: ${files.map((f) => f.replace('.bench.js', '')).join(', ')}`,
+    );
+  }
+  return groups;
+}
+
+main().catch((error: unknown) => {
+  console.error(error instanceof Error ? error.message : error);
+  process.exitCode = 1;
+});
