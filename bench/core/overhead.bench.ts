@@ -1,5 +1,5 @@
 /** What a call costs on the JavaScript thread: packing, validation, allocation of outputs, enqueuing. */
-import { attention, device, normal, noGrad, releaseGraph, type Tensor } from 'longspan';
+import { attention, device, noGrad, normal, releaseGraph, type Tensor } from 'longspan';
 import { type BenchCase, defineBench, type Prepared } from '../harness/case.js';
 
 /** Times enqueuing alone: few enough calls that the queue never fills, on tensors too small to matter. */
@@ -23,10 +23,16 @@ function enqueueOnly(call: () => Tensor): Prepared {
 }
 
 function attentionCall(recorded: boolean): Prepared {
-  const [q, k, v] = Array.from({ length: 3 }, () => normal([1, 1, 4, 8])) as [Tensor, Tensor, Tensor];
+  const [q, k, v] = Array.from({ length: 3 }, () => normal([1, 1, 4, 8])) as [
+    Tensor,
+    Tensor,
+    Tensor,
+  ];
   if (recorded) for (const t of [q, k, v]) t.requireGrad();
   const options = { causal: true, scale: 0.5 } as const;
-  const call = recorded ? () => attention(q, k, v, options) : () => noGrad(() => attention(q, k, v, options));
+  const call = recorded
+    ? () => attention(q, k, v, options)
+    : () => noGrad(() => attention(q, k, v, options));
   const prepared = enqueueOnly(call);
   // The first thousands of calls run in the interpreter.
   return {
@@ -42,6 +48,10 @@ export default defineBench({
   name: 'overhead',
   cases: (): BenchCase[] => [
     { operator: 'attention call', shape: 'enqueued', prepare: () => attentionCall(false) },
-    { operator: 'attention call', shape: 'enqueued, with the tape', prepare: () => attentionCall(true) },
+    {
+      operator: 'attention call',
+      shape: 'enqueued, with the tape',
+      prepare: () => attentionCall(true),
+    },
   ],
 });

@@ -1,7 +1,13 @@
 import { device, matmul, normal, type Tensor } from 'longspan';
 import { type BenchCase, defineBench } from '../harness/case.js';
 
-function product(m: number, n: number, k: number, threads: number | undefined, dtype: 'f32' | 'bf16'): BenchCase {
+function product(
+  m: number,
+  n: number,
+  k: number,
+  threads: number | undefined,
+  dtype: 'f32' | 'bf16',
+): BenchCase {
   return {
     operator: 'matmul',
     shape: `${dtype} ${m} x ${k} x ${n}`,

@@ -2,7 +2,13 @@
 import { add, device, gelu, layerNorm, normal, ones, softmax, type Tensor, zeros } from 'longspan';
 import { type BenchCase, defineBench } from '../harness/case.js';
 
-function over(operator: string, rows: number, columns: number, passes: number, call: (x: Tensor) => Tensor): BenchCase {
+function over(
+  operator: string,
+  rows: number,
+  columns: number,
+  passes: number,
+  call: (x: Tensor) => Tensor,
+): BenchCase {
   return {
     operator,
     shape: `f32 ${rows} x ${columns}`,
