@@ -1,3 +1,4 @@
+import { beforeDraw } from './autograd/replay.js';
 import { fromBytes } from './create.js';
 import { field, nativeOperator, show } from './declare.js';
 import { type Device, device as deviceOf } from './device.js';
@@ -113,6 +114,7 @@ export class Generator {
    * @internal
    */
   draw(words: number): Tensor {
+    beforeDraw(this.#state);
     const { used } = advanceCall({ state: this.#state, blocks: Math.ceil(words / 4) });
     this.#state.storage.version++;
     return used;

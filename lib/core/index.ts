@@ -1,6 +1,13 @@
 export * from './autograd/index.js';
 export { arange, full, ones, type TensorOptions, tensor, zeros } from './create.js';
-export { autoFallbackReason, Device, device, type MemoryInfo, setNumThreads, Stream } from './device.js';
+export {
+  autoFallbackReason,
+  Device,
+  device,
+  type MemoryInfo,
+  Stream,
+  setNumThreads,
+} from './device.js';
 export type { DType, TensorData } from './dtype.js';
 export * from './errors.js';
 export { Generator, type GeneratorState, manualSeed } from './generator.js';

@@ -4,9 +4,11 @@ import {
   checkpoint,
   defineOperator,
   device,
+  dropout,
   full,
   GraphError,
   gradients,
+  manualSeed,
   noGrad,
   releaseGraph,
   reshape,
@@ -16,6 +18,7 @@ import {
   tidy,
   transpose,
   UnsupportedError,
+  uniform,
   vjp,
 } from 'longspan';
 import { accumulate } from '#lib/core/primitives';
@@ -202,6 +205,19 @@ describe('checkpoint', () => {
     const [gw, gx] = gradients([checkpoint((a) => twice(plus(a, w)), [x])], [w, x]);
     expect([values(gw), values(gx)]).toEqual([[2], [2]]);
     expect(w.grad).toBeNull();
+  });
+
+  test('draws the same random numbers again and leaves the generator where it stood', () => {
+    const run = (recompute: boolean) => {
+      manualSeed(11);
+      const x = full([64], 1).requireGrad();
+      const region = (a: Tensor) => dropout(twice(a), { p: 0.5 });
+      const y = recompute ? checkpoint(region, [x]) : region(x);
+      const shown = values(y);
+      backward(y, { gradient: full([64], 1) });
+      return [shown, values(x.grad), values(uniform([4]))];
+    };
+    expect(run(true)).toEqual(run(false));
   });
 
   test('nests', () => {

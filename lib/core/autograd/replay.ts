@@ -38,9 +38,13 @@ export class Replay {
       now.set(state, copy(state));
       assign(state, before);
     }
+    // What the repetition draws is no news to an enclosing region.
+    const outer = recorder;
+    recorder = null;
     try {
       return fn();
     } finally {
+      recorder = outer;
       for (const [state, current] of now) {
         assign(state, current);
         current.dispose();
