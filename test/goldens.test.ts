@@ -1,0 +1,103 @@
+/** Third-party results, as `npm run goldens` runs them. */
+import { join } from 'node:path';
+import { device } from 'longspan';
+import { adapters } from './goldens/adapters/index.js';
+import { type Report, runCase } from './goldens/runner.js';
+import { listGoldens } from './goldens.js';
+import { root } from './root.js';
+
+/** Systems that are not part of the package yet. */
+const absent = [
+  'block_sparse_attention',
+  'favor_plus_softmax',
+  'favor_plus_softmax_hyperbolic',
+  'favor_plus_projection',
+  'favor_plus_relu',
+  'linear_attention_elu1',
+  'linear_attention_softmax_maps',
+  'mgk',
+  'mlk',
+  'momentum_adaptive',
+  'momentum_linear_attention',
+  'momentum_residual_connection',
+  'nprf_rpe',
+  'favor_rpe_unnormalised',
+  'reformer_shared_qk_full',
+  'reformer_lsh',
+  'reformer_lsh_trax',
+  'reversible_block',
+  'routing_attention',
+  'routing_kmeans',
+  'toeplitz_fft',
+  'deq',
+  'dss',
+  'causal_fft_convolution',
+  'gss',
+  'perceiver_ar',
+  's4',
+  's4d',
+  'activations',
+  'adam_adamw_sgd',
+  'attention',
+  'embedding',
+  'exact_softmax_attention',
+  'gpt_2_block',
+  'gpt_2_language_model',
+  'gradient_clipping',
+  'label_smoothed_loss_annotated_transformer',
+  'layernorm',
+  'layernorm_annotated_transformer_variant',
+  'multi_head_attention',
+  'rmsnorm',
+  'rotary_embedding',
+  'softmax_cross_entropy',
+  'transformer_decoder_layer',
+  'transformer_encoder_layer',
+  'transformer_seq2seq',
+  'transformer_seq2seq_annotated_transformer',
+];
+
+/** Cases, and tensors of cases, that an adapter declines. */
+const declined: string[] = [];
+
+const folders = ['attention', 'models'].map((name) => join(root, 'test/goldens', name));
+
+async function runAll(dtype: 'f32' | 'f64'): Promise<Report[]> {
+  const reports: Report[] = [];
+  for (const folder of folders) {
+    for (const id of listGoldens(folder)) {
+      const report = await runCase(folder, id, { dtype, device: device('cpu'), adapters });
+      if (report) reports.push(report);
+    }
+  }
+  return reports;
+}
+
+describe.each(['f32', 'f64'] as const)('golden cases on the CPU in %s', (dtype) => {
+  let reports: Report[] = [];
+  beforeAll(async () => {
+    reports = await runAll(dtype);
+  });
+
+  test('what is offered agrees', () => {
+    const failed = reports.filter(({ verdict }) => verdict === 'failed');
+    expect(failed.map(({ id, failures }) => ({ id, failures }))).toEqual([]);
+    expect(reports).toHaveLength(176);
+    const offered = new Set(adapters.map(({ mechanism }) => mechanism));
+    const passed = reports.filter(({ verdict }) => verdict === 'passed');
+    expect(new Set(passed.map(({ mechanism }) => mechanism))).toEqual(offered);
+  });
+
+  test('what is not offered is what is listed here', () => {
+    const missing = new Set<string>();
+    const parts: string[] = [];
+    for (const { id, mechanism, notOffered } of reports) {
+      for (const [name, reason] of Object.entries(notOffered)) {
+        if (/not part of the package yet/.test(reason)) missing.add(mechanism);
+        else parts.push(name === id ? id : `${id} ${name}`);
+      }
+    }
+    expect([...missing].sort()).toEqual([...absent].sort());
+    expect(parts.sort()).toEqual([...declined].sort());
+  });
+});

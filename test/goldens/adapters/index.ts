@@ -1,0 +1,6 @@
+import type { Adapter } from '../adapter.js';
+import { beamSearches } from './beam-search.js';
+import { positions } from './positions.js';
+
+/** One adapter for each mechanism that the package offers. */
+export const adapters: readonly Adapter[] = [beamSearches, positions];
