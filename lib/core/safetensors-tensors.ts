@@ -59,7 +59,8 @@ export interface LoadTensorsOptions {
  * @throws DisposedError for a tensor that was disposed; the old file stays
  * @throws FileError when the directory is not writable or the disk is full; the old file stays
  * @example
- * await saveTensors('weights.safetensors', { w: ones([2, 3]) });
+ * import { tmpdir } from 'node:os';
+ * await saveTensors(`${tmpdir()}/weights.safetensors`, { w: ones([2, 3]) });
  */
 export async function saveTensors(
   path: string,
@@ -85,7 +86,10 @@ export async function saveTensors(
  *   beyond 32 bits
  * @throws ArgumentError when one of `names` is not in the file
  * @example
- * const { w } = await loadTensors('weights.safetensors', { names: ['w'] });
+ * import { tmpdir } from 'node:os';
+ * const path = `${tmpdir()}/two.safetensors`;
+ * await saveTensors(path, { w: ones([2, 3]), b: zeros([3]) });
+ * const { w } = await loadTensors(path, { names: ['w'] });
  */
 export async function loadTensors(
   path: string,

@@ -3,12 +3,21 @@ import { noGrad } from '../core/autograd/index.js';
 import { CheckpointError } from '../core/errors.js';
 import { readSafetensorsFile } from '../core/safetensors/index.js';
 import { readTensor, type SaveOptions, saveTensors } from '../core/safetensors-tensors.js';
+import { transpose } from '../core/views.js';
 import { type LoadResult, type LoadStateOptions, type Module, write } from './module.js';
 
 /** Options of {@link loadModule}. */
 export interface LoadModuleOptions extends LoadStateOptions {
-  /** Turns a name of the file into the module's, or into null to leave the tensor out. */
-  rename?: (name: string) => string | null;
+  /**
+   * Turns a name of the file into the module's, or into null to leave the tensor out. `transposed`
+   * says that the file holds the matrix the other way round.
+   */
+  rename?: (name: string) => string | { name: string; transposed: boolean } | null;
+}
+
+interface Source {
+  readonly name: string;
+  readonly transposed: boolean;
 }
 
 /**
@@ -16,7 +25,9 @@ export interface LoadModuleOptions extends LoadStateOptions {
  *
  * @throws FileError when the directory is not writable or the disk is full; the old file stays
  * @example
- * await saveModule('model.safetensors', model, { metadata: { step: '100' } });
+ * import { tmpdir } from 'node:os';
+ * const layer = new Linear(4, 8);
+ * await saveModule(`${tmpdir()}/layer.safetensors`, layer, { metadata: { step: '100' } });
  */
 export async function saveModule(
   path: string,
@@ -34,7 +45,10 @@ export async function saveModule(
  * @throws FileError when the file is missing or not readable
  * @throws FormatError when the file is damaged
  * @example
- * await loadModule('model.safetensors', model);
+ * import { tmpdir } from 'node:os';
+ * const path = `${tmpdir()}/saved.safetensors`;
+ * await saveModule(path, new Linear(4, 8));
+ * await loadModule(path, new Linear(4, 8));
  */
 export async function loadModule(
   path: string,
@@ -43,26 +57,31 @@ export async function loadModule(
 ): Promise<LoadResult> {
   await using file = await readSafetensorsFile(path);
   const shapes: Record<string, readonly number[]> = {};
-  const sources = new Map<string, string>();
+  const sources = new Map<string, Source>();
   for (const [source, { shape }] of file.tensors) {
-    const name = rename(source);
-    if (name === null) continue;
+    const renamed = rename(source);
+    if (renamed === null) continue;
+    const { name, transposed } =
+      typeof renamed === 'string' ? { name: renamed, transposed: false } : renamed;
     const other = sources.get(name);
     if (other !== undefined) {
-      throw new CheckpointError(`loadModule: '${other}' and '${source}' are both '${name}'`, {
+      throw new CheckpointError(`loadModule: '${other.name}' and '${source}' are both '${name}'`, {
         operator: 'loadModule',
         argument: 'rename',
         value: name,
         remedy: 'Return null for the one that is to be left out',
       });
     }
-    sources.set(name, source);
-    shapes[name] = shape;
+    sources.set(name, { name: source, transposed });
+    shapes[name] = transposed ? [...shape].reverse() : shape;
   }
   const { targets, missing, unexpected } = module.planLoad(shapes, strict);
   for (const [name, target] of targets) {
-    const value = await readTensor(file, sources.get(name) as string, target.device);
-    noGrad(() => write(target, value));
+    const source = sources.get(name) as Source;
+    const value = await readTensor(file, source.name, target.device);
+    const oriented = source.transposed ? noGrad(() => transpose(value)) : value;
+    noGrad(() => write(target, oriented));
+    oriented.dispose();
     value.dispose();
   }
   return { missing, unexpected };
