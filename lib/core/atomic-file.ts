@@ -82,10 +82,10 @@ function modeOf(target: string): number | undefined {
  * @example
  * const file = openAtomicFile('model.bin');
  * try {
- *   fs.writeSync(file.fd, header);
+ *   // ... write to file.fd, in pieces ...
  *   await file.commit();
  * } finally {
- *   file.abort();
+ *   file.abort(); // does nothing after a commit
  * }
  */
 export function openAtomicFile(file: string): AtomicFile {
@@ -182,7 +182,7 @@ export function bytesOf(data: string | ArrayBufferView): Uint8Array {
  * @param data bytes, or text that is written as UTF-8
  * @throws {FileError} when the directory is missing, not writable or full; the old file is intact.
  * @example
- * await writeFileAtomic('run/state.json', JSON.stringify({ step: 100 }));
+ * await writeFileAtomic('state.json', JSON.stringify({ step: 100 }));
  */
 export async function writeFileAtomic(file: string, data: string | ArrayBufferView): Promise<void> {
   const output = openAtomicFile(file);
@@ -195,7 +195,12 @@ export async function writeFileAtomic(file: string, data: string | ArrayBufferVi
   await output.commit();
 }
 
-/** As `writeFileAtomic`, blocking until the bytes are on disk. */
+/**
+ * As `writeFileAtomic`, blocking until the bytes are on disk.
+ *
+ * @example
+ * writeFileAtomicSync('state.json', JSON.stringify({ step: 100 }));
+ */
 export function writeFileAtomicSync(file: string, data: string | ArrayBufferView): void {
   const output = openAtomicFile(file);
   try {

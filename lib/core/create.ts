@@ -169,12 +169,23 @@ function flatten(data: unknown, into: number[], path: readonly number[]): number
   return [data.length, ...(inner ?? [])];
 }
 
-/** Zeros. */
+/**
+ * Zeros.
+ *
+ * @example
+ * zeros([2, 3]).shape; // [2, 3]
+ * zeros([4], { dtype: 'i32' }).dataSync(); // 0, 0, 0, 0
+ */
 export function zeros(shape: Shape, options?: TensorOptions): Tensor {
   return full(shape, 0, options);
 }
 
-/** Ones. */
+/**
+ * Ones.
+ *
+ * @example
+ * ones([2], { dtype: 'f64' }).dataSync(); // 1, 1
+ */
 export function ones(shape: Shape, options?: TensorOptions): Tensor {
   return full(shape, 1, options);
 }

@@ -176,6 +176,10 @@ let fallbackReason: string | null = null;
  *
  * @throws DeviceUnavailableError when the device cannot be used, with what is missing
  * @throws ArgumentError when the name is none of `cpu`, `cuda`, `cuda:N`, `auto`
+ * @example
+ * const cpu = device('cpu');
+ * const fastest = device('auto'); // a GPU where there is a usable one
+ * zeros([2, 3], { device: fastest }).device.name;
  */
 export function device(name: string | Device = 'cpu'): Device {
   if (typeof name !== 'string') return name;
@@ -212,7 +216,12 @@ export function device(name: string | Device = 'cpu'): Device {
   return made;
 }
 
-/** Why `device('auto')` chose the CPU, or null when it did not. */
+/**
+ * Why `device('auto')` chose the CPU, or null when it did not.
+ *
+ * @example
+ * if (device('auto').name === 'cpu') console.log(autoFallbackReason());
+ */
 export function autoFallbackReason(): string | null {
   return fallbackReason;
 }
@@ -222,6 +231,9 @@ export function autoFallbackReason(): string | null {
  * `LONGSPAN_NUM_THREADS` (default: the CPUs this process may use). Results do not depend on it.
  *
  * @returns the number in force
+ * @example
+ * const threads = setNumThreads(1);
+ * console.log(threads); // 1
  */
 export function setNumThreads(threads: number): number {
   if (!Number.isSafeInteger(threads) || threads < 1) {

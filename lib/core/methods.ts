@@ -25,6 +25,10 @@ const castOperator = defineOperator({
 /**
  * A contiguous copy with elements of another dtype. Rounds to nearest even; values beyond the range
  * become infinite, and conversion to integers truncates. Differentiable between floating dtypes.
+ *
+ * @example
+ * const half = cast(tensor([0.1, 0.2]), 'bf16');
+ * console.log(half.toString()); // bf16[2]
  */
 export function cast(x: Tensor, dtype: DType): Tensor {
   if (isFloating(x.dtype) && !isFloating(dtype)) return copy(x, dtype);

@@ -7,8 +7,6 @@ import { ArgumentError } from './errors.js';
  *
  * @param allowed every option name of the operator
  * @throws ArgumentError ERR_OPTION that names the option and the nearest known one
- * @example
- * checkOptions('softmax', options, ['axis']);
  */
 export function checkOptions(operator: string, options: object, allowed: readonly string[]): void {
   if (typeof options !== 'object' || options === null || Array.isArray(options)) {

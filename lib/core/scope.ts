@@ -35,6 +35,7 @@ export function keep<T extends Tensor>(tensor: T): T {
  * optimizer state made inside are kept.
  *
  * @example
+ * const x = tensor([1, 2, 3]);
  * const y = tidy(() => add(mul(x, x), x)); // x * x is freed, y is not
  */
 export function tidy<T>(fn: () => T): T {

@@ -117,7 +117,12 @@ const permuteOperator = defineOperator({
   },
 }) as (x: Tensor, order: readonly number[]) => Tensor;
 
-/** Axes in another order: axis i of the result is axis `order[i]` of `x`. A view. */
+/**
+ * Axes in another order: axis i of the result is axis `order[i]` of `x`. A view.
+ *
+ * @example
+ * permute(zeros([2, 3, 4]), [2, 0, 1]).shape; // [4, 2, 3]
+ */
 export function permute(x: Tensor, order: readonly number[]): Tensor {
   const axes = order.map((axis) => axisOf('permute', 'order', axis, x.rank));
   if (axes.length !== x.rank || new Set(axes).size !== x.rank) {
@@ -132,7 +137,12 @@ export function permute(x: Tensor, order: readonly number[]): Tensor {
   return permuteOperator(x, axes);
 }
 
-/** Swaps two axes, by default the last two. A view. */
+/**
+ * Swaps two axes, by default the last two. A view.
+ *
+ * @example
+ * transpose(zeros([2, 3, 4])).shape; // [2, 4, 3]
+ */
 export function transpose(x: Tensor, a = -2, b = -1): Tensor {
   const order = x.shape.map((_, i) => i);
   const [p, q] = [axisOf('transpose', 'a', a, x.rank), axisOf('transpose', 'b', b, x.rank)];
@@ -188,6 +198,8 @@ const padOperator = defineOperator({
  * Elements `start` up to and without `end` along an axis, a view. Negative positions count from the end.
  *
  * @throws ArgumentError when 0 <= start <= end <= length does not hold
+ * @example
+ * slice(arange(6), 0, 1, -1).dataSync(); // 1, 2, 3, 4
  */
 export function slice(x: Tensor, axis: number, start: number, end?: number): Tensor {
   const at = axisOf('slice', 'axis', axis, x.rank);
@@ -206,7 +218,13 @@ export function slice(x: Tensor, axis: number, start: number, end?: number): Ten
   return sliceOperator(x, at, from, to);
 }
 
-/** Cuts an axis into views of the given lengths, or into `parts` of equal length. */
+/**
+ * Cuts an axis into views of the given lengths, or into `parts` of equal length.
+ *
+ * @example
+ * const [q, k, v] = split(zeros([2, 24]), 3, -1); // each [2, 8]
+ * const [head, tail] = split(arange(5), [2, 3]);
+ */
 export function split(x: Tensor, parts: number | readonly number[], axis = 0): Tensor[] {
   const at = axisOf('split', 'axis', axis, x.rank);
   const length = x.shape[at] as number;
@@ -236,13 +254,23 @@ export function split(x: Tensor, parts: number | readonly number[], axis = 0): T
   });
 }
 
-/** Inserts an axis of length 1 before `axis`. A view. */
+/**
+ * Inserts an axis of length 1 before `axis`. A view.
+ *
+ * @example
+ * unsqueeze(zeros([2, 3]), 0).shape; // [1, 2, 3]
+ */
 export function unsqueeze(x: Tensor, axis: number): Tensor {
   const at = axisOf('unsqueeze', 'axis', axis, x.rank + 1);
   return reshapeOperator(x, [...x.shape.slice(0, at), 1, ...x.shape.slice(at)]);
 }
 
-/** Removes an axis of length 1. A view. */
+/**
+ * Removes an axis of length 1. A view.
+ *
+ * @example
+ * squeeze(zeros([2, 1, 3]), 1).shape; // [2, 3]
+ */
 export function squeeze(x: Tensor, axis: number): Tensor {
   const at = axisOf('squeeze', 'axis', axis, x.rank);
   if (x.shape[at] !== 1) {

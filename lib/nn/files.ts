@@ -25,9 +25,8 @@ interface Source {
  *
  * @throws FileError when the directory is not writable or the disk is full; the old file stays
  * @example
- * import { tmpdir } from 'node:os';
- * const layer = new Linear(4, 8);
- * await saveModule(`${tmpdir()}/layer.safetensors`, layer, { metadata: { step: '100' } });
+ * const model = new Linear(4, 2);
+ * await saveModule('model.safetensors', model, { metadata: { step: '100' } });
  */
 export async function saveModule(
   path: string,
@@ -45,10 +44,9 @@ export async function saveModule(
  * @throws FileError when the file is missing or not readable
  * @throws FormatError when the file is damaged
  * @example
- * import { tmpdir } from 'node:os';
- * const path = `${tmpdir()}/saved.safetensors`;
- * await saveModule(path, new Linear(4, 8));
- * await loadModule(path, new Linear(4, 8));
+ * await saveModule('model.safetensors', new Linear(4, 2));
+ * const model = new Linear(4, 2);
+ * await loadModule('model.safetensors', model);
  */
 export async function loadModule(
   path: string,

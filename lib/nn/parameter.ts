@@ -48,6 +48,11 @@ export function parameter(data: Tensor, { requiresGrad = true } = {}): Parameter
  *
  * @param options.persistent default true: part of the state dict
  * @param options.keepDtype default false; true exempts it from `Module.to(dtype)`
+ * @example
+ * class Centred extends Module {
+ *   mean = buffer(zeros([8]));
+ * }
+ * new Centred().stateDict(); // { mean }
  */
 export function buffer(data: Tensor, { persistent = true, keepDtype = false } = {}): Tensor {
   return own(data, { kind: 'buffer', persistent, keepDtype });

@@ -25,7 +25,13 @@ export interface ConstantOptions {
   rate: number;
 }
 
-/** Always the same rate. */
+/**
+ * Always the same rate.
+ *
+ * @example
+ * const rate = constantSchedule({ rate: 1e-3 });
+ * rate(1000); // 1e-3
+ */
 export function constantSchedule(options: ConstantOptions): Schedule {
   checkOptions('constantSchedule', options, ['rate']);
   const { rate } = options;
@@ -71,7 +77,13 @@ export interface WarmupOptions {
   warmup: number;
 }
 
-/** Linear increase over `warmup` steps, then constant. */
+/**
+ * Linear increase over `warmup` steps, then constant.
+ *
+ * @example
+ * const rate = warmupSchedule({ rate: 1e-3, warmup: 100 });
+ * rate(50); // 5e-4
+ */
 export function warmupSchedule(options: WarmupOptions): Schedule {
   checkOptions('warmupSchedule', options, ['rate', 'warmup']);
   const { rate, warmup } = options;

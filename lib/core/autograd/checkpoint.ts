@@ -55,7 +55,10 @@ const checkpointOperator = defineOperator({
  *
  * @param fn a synchronous function of its inputs and of parameters
  * @example
- * const h = checkpoint((x) => block.forward(x), [x]);
+ * const layer = new Linear(8, 8);
+ * const x = ones([2, 8]).requireGrad();
+ * const y = checkpoint((h) => gelu(layer.forward(h)), [x]);
+ * backward(y, { gradient: ones([2, 8]) }); // computes the layer once more
  */
 export function checkpoint<R extends Tensor | readonly Tensor[]>(
   fn: (...inputs: Tensor[]) => R,

@@ -104,7 +104,13 @@ export function wantsGradient(edge: Edge): boolean {
 
 let recording = true;
 
-/** Whether operators are recorded at this moment. */
+/**
+ * Whether operators are recorded at this moment.
+ *
+ * @example
+ * isRecording(); // true
+ * noGrad(() => isRecording()); // false
+ */
 export function isRecording(): boolean {
   return recording;
 }
@@ -125,7 +131,9 @@ export function withRecording<T>(value: boolean, fn: () => T): T {
  * function is refused: what it does after its first `await` would be recorded again.
  *
  * @example
- * const prediction = noGrad(() => model.forward(x));
+ * const layer = new Linear(4, 2);
+ * const prediction = noGrad(() => layer.forward(ones([1, 4])));
+ * console.log(prediction.requiresGrad); // false
  */
 export function noGrad<T>(fn: () => T): T {
   const result = withRecording(false, fn);

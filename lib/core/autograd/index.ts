@@ -72,6 +72,10 @@ export function backward(
  *
  * @param options.gradients one per output; may be left out for scalars
  * @returns one per input, null where no path leads from it to the outputs
+ * @example
+ * const x = tensor([1, 2, 3]).requireGrad();
+ * const [dx] = gradients([sum(mul(x, x))], [x]);
+ * console.log(dx?.dataSync()); // 2, 4, 6; x.grad stays null
  */
 export function gradients(
   outputs: readonly Tensor[],
@@ -132,6 +136,11 @@ function propagateNothing(outputs: readonly Tensor[]): void {
 /**
  * Releases the recorded graph behind `outputs` and its intermediate results without a backward pass,
  * for results that turn out not to be needed.
+ *
+ * @example
+ * const x = tensor([1, 2, 3]).requireGrad();
+ * const loss = sum(mul(x, x));
+ * releaseGraph([loss]); // frees x * x; a backward(loss) would now throw
  */
 export function releaseGraph(outputs: readonly Tensor[]): void {
   propagate(outputs, [], [], {});

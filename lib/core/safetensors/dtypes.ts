@@ -30,12 +30,23 @@ export type SafetensorsDtype = keyof typeof BITS;
 /** Every element type the reader and the writer know. */
 export const safetensorsDtypes = Object.freeze(Object.keys(BITS)) as readonly SafetensorsDtype[];
 
-/** Whether `name` is an element type of the format. */
+/**
+ * Whether `name` is an element type of the format.
+ *
+ * @example
+ * isSafetensorsDtype('BF16'); // true
+ * isSafetensorsDtype('bf16'); // false
+ */
 export function isSafetensorsDtype(name: string): name is SafetensorsDtype {
   return Object.hasOwn(BITS, name);
 }
 
-/** Size of one element in bits. */
+/**
+ * Size of one element in bits.
+ *
+ * @example
+ * bitsPerElement('BF16'); // 16
+ */
 export function bitsPerElement(dtype: SafetensorsDtype): number {
   return BITS[dtype];
 }

@@ -57,7 +57,9 @@ export class SafetensorsFile {
    * @throws {ArgumentError} when the file has no such tensor or is closed.
    * @throws {FormatError} when the file has become shorter since it was opened.
    * @example
-   * const bytes = await file.read('wte.weight');
+   * await saveTensors('model.safetensors', { weight: ones([2, 3]) });
+   * await using file = await readSafetensorsFile('model.safetensors');
+   * const bytes = await file.read('weight');
    * const weight = new Float32Array(bytes.buffer);
    */
   async read(name: string): Promise<Uint8Array> {
@@ -273,8 +275,9 @@ function checkPath(operator: string, path: string): void {
  * @throws {FileError} when the file is missing or not readable.
  * @throws {FormatError} when the header is damaged or hostile; see `parseHeader`.
  * @example
+ * await saveTensors('model.safetensors', { weight: ones([2, 3]) });
  * using file = readSafetensorsFileSync('model.safetensors');
- * const bytes = file.readSync('wte.weight');
+ * const bytes = file.readSync('weight');
  */
 export function readSafetensorsFileSync(path: string): SafetensorsFile {
   checkPath('readSafetensorsFileSync', path);
@@ -307,6 +310,7 @@ export function readSafetensorsFileSync(path: string): SafetensorsFile {
  * @throws {FileError} when the file is missing or not readable.
  * @throws {FormatError} when the header is damaged or hostile; see `parseHeader`.
  * @example
+ * await saveTensors('model.safetensors', { weight: ones([2, 3]) });
  * await using file = await readSafetensorsFile('model.safetensors');
  * for (const [name, { dtype, shape }] of file.tensors) console.log(name, dtype, shape);
  */

@@ -323,7 +323,14 @@ export async function writeSafetensorsFile(
   await writer.commit();
 }
 
-/** As `writeSafetensorsFile`, blocking the event loop; functions must return their bytes at once. */
+/**
+ * As `writeSafetensorsFile`, blocking the event loop; functions must return their bytes at once.
+ *
+ * @example
+ * writeSafetensorsFileSync('model.safetensors', [
+ *   { name: 'w', dtype: 'F32', shape: [2], data: new Float32Array([1, 2]) },
+ * ]);
+ */
 export function writeSafetensorsFileSync(
   path: string,
   entries: Iterable<SafetensorsSyncEntry>,

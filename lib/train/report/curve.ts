@@ -254,7 +254,7 @@ function check(options: CurveOptions): void {
  * @throws {ArgumentError} when a series has unequal numbers of x and y, or a size is out of range.
  * @example
  * const svg = renderCurveSvg({
- *   series: [{ name: 'training loss', x: steps, y: losses, smooth: true }],
+ *   series: [{ name: 'training loss', x: [1, 2, 3, 4], y: [5.5, 3.1, 2.6, 2.4], smooth: true }],
  *   title: 'Training',
  *   xLabel: 'step',
  *   yLabel: 'bits per byte',

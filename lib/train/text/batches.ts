@@ -60,7 +60,8 @@ function checkData(operator: string, data: Uint8Array, least: number): void {
  * seed and the sizes; `state` and `restore` continue it exactly.
  *
  * @example
- * const sampler = new BatchSampler({ data, batch: 16, length: 256, seed: 1 });
+ * const data = Buffer.from('to be, or not to be: that is the question');
+ * const sampler = new BatchSampler({ data, batch: 4, length: 8, seed: 1 });
  * const { inputs, targets } = sampler.next();
  * const saved = JSON.stringify(sampler.state());
  * sampler.restore(JSON.parse(saved));
@@ -157,8 +158,10 @@ export interface EvaluationOptions {
  * once. The last window is filled up with input 0 and target `ignoreIndex`.
  *
  * @example
- * for (const { inputs, targets, count } of evaluationBatches(text, { batch: 8, length: 256 })) {
- *   // average the loss with weight `count`
+ * const text = Buffer.from('to be, or not to be: that is the question');
+ * let bytes = 0;
+ * for (const { inputs, targets, count } of evaluationBatches(text, { batch: 2, length: 8 })) {
+ *   bytes += count; // targets of the text: the weight of this batch's average loss
  * }
  */
 export function* evaluationBatches(

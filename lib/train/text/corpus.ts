@@ -157,7 +157,8 @@ const explain = {
  * @throws {FormatError} when a file given by name is empty or binary.
  * @throws {AbortError} when `signal` fires.
  * @example
- * const corpus = await loadCorpus('docs', { extensions: ['.md'] });
+ * await writeFileAtomic('notes.md', '# Notes');
+ * const corpus = await loadCorpus('.', { extensions: ['.md'] });
  * console.log(corpus.files.length, corpus.totalBytes);
  */
 export async function loadCorpus(
@@ -229,7 +230,16 @@ export async function loadCorpus(
   return { files: files.sort(compareNames), totalBytes, skipped: skipped.sort(compareNames) };
 }
 
-/** The bytes of all files, one after the other. */
+/**
+ * The bytes of all files, one after the other.
+ *
+ * @example
+ * const files = [
+ *   { name: 'a', bytes: Buffer.from('to be') },
+ *   { name: 'b', bytes: Buffer.from(' or not') },
+ * ];
+ * concatenate(files).length; // 12
+ */
 export function concatenate(files: readonly TextFile[]): Uint8Array {
   const all = new Uint8Array(files.reduce((sum, { bytes }) => sum + bytes.byteLength, 0));
   let at = 0;

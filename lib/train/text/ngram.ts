@@ -326,8 +326,8 @@ function estimate(
  * @param order 1 (unigram), 2 or 3 (trigram)
  * @throws {ArgumentError} when the text is empty or an option is out of range.
  * @example
- * const trigram = fitNgram(train.map((file) => file.bytes), 3);
- * trigram.bitsPerByte(validation.map((file) => file.bytes)); // for example 2.9
+ * const trigram = fitNgram([Buffer.from('to be or not to be'), Buffer.from('to be is to do')], 3);
+ * trigram.bitsPerByte([Buffer.from('not to do')]);
  */
 export function fitNgram(train: NgramText, order: number, options: NgramOptions = {}): NgramModel {
   return fitModels(pieces(train), [order], options)[0];
@@ -344,7 +344,8 @@ export interface NgramBaselines {
  * training text.
  *
  * @example
- * const { unigram, trigram } = ngramBaselines(trainBytes, validationBytes);
+ * const training = [Buffer.from('to be or not to be'), Buffer.from('to be is to do')];
+ * const { unigram, trigram } = ngramBaselines(training, [Buffer.from('not to do')]);
  */
 export function ngramBaselines(
   train: NgramText,

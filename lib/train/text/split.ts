@@ -46,7 +46,8 @@ function splitFile(file: TextFile, share: number): CorpusSplit {
  *
  * @throws {ArgumentError} when the share is not between 0 and 1, or there is no text to divide.
  * @example
- * const { train, validation } = splitCorpus(corpus.files, { validation: 0.05, seed: 1 });
+ * const files = ['a.txt', 'b.txt', 'c.txt'].map((name) => ({ name, bytes: Buffer.from(name) }));
+ * const { train, validation } = splitCorpus(files, { validation: 0.3, seed: 1 });
  */
 export function splitCorpus(files: readonly TextFile[], options: SplitOptions = {}): CorpusSplit {
   checkOptions('splitCorpus', options, ['validation', 'seed', 'group']);
