@@ -43,6 +43,7 @@ export {
   beamSearch,
   type Hypothesis,
 } from './train/beam-search.js';
+export * from './train/index.js';
 export { type BleuOptions, type BleuScore, corpusBleu, type Tokens } from './train/metrics/bleu.js';
 export { exactMatch } from './train/metrics/exact-match.js';
 export {

@@ -41,3 +41,25 @@ export function formatRate(perSecond: number, unit: string): string {
   const digits = value >= 100 ? 0 : value >= 10 ? 1 : 2;
   return `${value.toFixed(value >= 1000 ? 0 : digits)}${prefixes[i]} ${unit}/s`;
 }
+
+/**
+ * Bytes with three significant digits and a decimal prefix.
+ *
+ * @example
+ * formatBytes(9_701_144); // '9.70 MB'
+ */
+export function formatBytes(bytes: number): string {
+  return formatRate(bytes, 'B')
+    .replace(/(\D?) B\/s$/, ' $1B')
+    .replace(/^(\d+)\.00 B$/, '$1 B');
+}
+
+/**
+ * A whole number with its thousands apart.
+ *
+ * @example
+ * formatCount(3274752); // '3,274,752'
+ */
+export function formatCount(n: number): string {
+  return String(n).replace(/\B(?=(\d{3})+$)/g, ',');
+}

@@ -1,0 +1,29 @@
+export { averageCheckpoints } from './average.js';
+export {
+  type CheckpointContent,
+  type CheckpointInfo,
+  loadCheckpoint,
+  type ModelDescription,
+  readCheckpointInfo,
+  saveCheckpoint,
+} from './checkpoint.js';
+export {
+  type DecoderModel,
+  type DecoderState,
+  type GenerateOptions,
+  generate,
+} from './generate.js';
+export { type GenerateTextOptions, generateText } from './generate-text.js';
+export { type Evaluation, History, type HistoryState } from './history.js';
+export {
+  type EvaluateTextOptions,
+  evaluateText,
+  loadTextData,
+  type NextTokenModel,
+  type TextData,
+  type TextDataOptions,
+  textLoss,
+} from './language.js';
+export { findCheckpoint, openRun, RunDirectory, type StoredCheckpoint } from './run-directory.js';
+export { type SamplingOptions, sampleToken } from './sampling.js';
+export { type BatchSource, textSource } from './source.js';
