@@ -175,8 +175,10 @@ Napi::Value write(const Napi::CallbackInfo& info) {
   // A write to a part must not clear the poison of the rest.
   if (bytes < slot->buffer->bytes()) task.reads.push_back(slot->buffer);
   task.run = [staged = std::move(staged), v](Workspace) {
-    std::memcpy(v.buffer->data() + v.offset * static_cast<int64_t>(sizeOf(v.dtype)), staged.data(),
-                staged.size());
+    if (!staged.empty()) {
+      std::memcpy(v.buffer->data() + v.offset * static_cast<int64_t>(sizeOf(v.dtype)),
+                  staged.data(), staged.size());
+    }
     return Status();
   };
   Buffer& buffer = *slot->buffer;
@@ -220,9 +222,12 @@ Napi::Value readSync(const Napi::CallbackInfo& info) {
   if (event.stream) event.stream->wait(event.ticket);
   if (!slot->buffer->poison().ok()) return code(info, e.fail(slot->buffer->poison()));
   const TensorView& v = slot->view;
-  std::memcpy(info[1].As<Napi::ArrayBuffer>().Data(),
-              slot->buffer->data() + v.offset * static_cast<int64_t>(sizeOf(v.dtype)),
-              static_cast<size_t>(v.bytes()));
+  // An empty tensor has no address, which memcpy must not be given.
+  if (v.bytes() > 0) {
+    std::memcpy(info[1].As<Napi::ArrayBuffer>().Data(),
+                slot->buffer->data() + v.offset * static_cast<int64_t>(sizeOf(v.dtype)),
+                static_cast<size_t>(v.bytes()));
+  }
   return code(info, 0);
 }
 
