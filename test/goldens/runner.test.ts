@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { device, tensor, writeSafetensorsFileSync } from 'longspan';
@@ -241,6 +242,58 @@ function manifestOf(tensors: Record<string, object>): string {
   const fields = { format: 2, id: 'case', mechanism: 'double', params: {}, conventions: [] };
   return JSON.stringify({ ...fields, tensors: Object.fromEntries(entries) });
 }
+
+describe('the command', () => {
+  function goldens(...options: string[]) {
+    const script = join(root, '.test-build/test/goldens/run.js');
+    const result = spawnSync(process.execPath, [script, ...options], { encoding: 'utf8' });
+    return { status: result.status, out: result.stdout, err: result.stderr };
+  }
+  const models = join(root, 'test/goldens/models');
+  const schedule = 'sinusoidal_positions_noam_schedule';
+
+  test('prints a row for each case, sums up and writes the reports', () => {
+    const folder = write('unknown', { x, y });
+    const json = path('reports.json');
+    const options = ['--dtype', 'f64', '--json', json, '--mechanism', `${schedule},double`];
+    const { status, out, err } = goldens(models, folder, ...options);
+    expect({ status, err }).toEqual({ status: 0, err: '' });
+    expect(out).toMatch(/^positions_noam_d32 +sinusoidal\w+ +<0.001 out.\S+ +passed$/m);
+    expect(out).toMatch(/^unknown +double +- +skipped\n +not offered: double is not part/m);
+    expect(out).toMatch(/\n1 passed, 0 failed, 1 skipped\n$/);
+    const reports = JSON.parse(readFileSync(json, 'utf8'));
+    expect(reports).toMatchObject({
+      dtype: 'f64',
+      device: 'cpu',
+      passed: 1,
+      failed: 0,
+      skipped: 1,
+    });
+    expect(reports.cases.map(({ id }: { id: string }) => id)).toEqual([
+      'positions_noam_d32',
+      'unknown',
+    ]);
+  });
+
+  test('exits with 1 when a case fails, and for what it cannot do', () => {
+    const folder = write('broken', { x, y });
+    writeFileSync(join(folder, 'broken.json'), '{');
+    const broken = goldens(folder);
+    expect(broken.status).toBe(1);
+    expect(broken.out).toMatch(/^broken +\? +- +failed\n +\S+broken.json: /m);
+    expect(broken.out).toMatch(/\n0 passed, 1 failed, 0 skipped\n$/);
+    for (const [options, message] of [
+      [[path('nowhere')], /nowhere does not exist/],
+      [['--dtype', 'f8'], /--dtype is 'f8': use f32, f64, bf16, f16/],
+      [['--device', 'tpu'], /'name' is 'tpu'/],
+      [['--mechanism', 'magic'], /no case of the mechanism 'magic'/],
+      [['--verbose'], /Unknown option '--verbose'/],
+    ] as const) {
+      const { status, err } = goldens(...options);
+      expect({ status, err }).toEqual({ status: 1, err: expect.stringMatching(message) });
+    }
+  });
+});
 
 test('every case of the repository can be read', () => {
   for (const folder of ['attention', 'models']) {
