@@ -1,4 +1,7 @@
+export type { Activation } from './activation-backward.js';
 export { type DropoutOptions, dropout } from './dropout.js';
 export { type LayerNormOptions, layerNorm } from './layer-norm.js';
+export { type LinearOptions, linear } from './linear.js';
+export { type MatmulOptions, matmul } from './matmul.js';
 export { bernoulli, normal, permutation, type RandomOptions, randint, uniform } from './random.js';
 export { type RmsNormOptions, rmsNorm } from './rms-norm.js';
