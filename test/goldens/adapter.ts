@@ -13,7 +13,16 @@ export function notOffered(reason: string): NotOffered {
   return { notOffered: reason };
 }
 
-export type Computed = Record<string, Tensor | ArrayLike<number> | NotOffered>;
+/** A tensor of which some elements follow another convention than the case's. */
+export interface Partly {
+  readonly values: Tensor;
+  /** Whether the element at this place in row-major order is offered. */
+  readonly offers: (element: number) => boolean;
+  /** Why the others are not. */
+  readonly otherwise: string;
+}
+
+export type Computed = Record<string, Tensor | ArrayLike<number> | Partly | NotOffered>;
 
 /** Computes what a case expects, through the public functions of the package. */
 export interface Adapter {

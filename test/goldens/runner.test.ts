@@ -96,6 +96,12 @@ describe('a case', () => {
     expect(await run(folder, giving({ y: [2, 4], z: notOffered('never stored') }))).toMatchObject({
       ...{ verdict: 'passed', compared: 1, notOffered: { z: 'never stored' } },
     });
+    const first = { values: tensor([2, 9]), offers: (i: number) => i === 0, otherwise: 'padding' };
+    expect(await run(folder, giving({ y: [2, 4], z: first }))).toMatchObject({
+      ...{ verdict: 'passed', compared: 2, notOffered: { 'z in part': 'padding' } },
+    });
+    const second = { ...first, offers: (i: number) => i === 1 };
+    expect((await run(folder, giving({ y: [2, 4], z: second }))).verdict).toBe('failed');
     const none = await run(folder, giving({ y: notOffered('a'), z: notOffered('b') }));
     expect(none.verdict).toBe('skipped');
   });

@@ -2,7 +2,13 @@
 import { type Device, device as deviceOf, type Tensor, tidy } from 'longspan';
 import { type Golden, type Precision, readGolden } from '../goldens.js';
 import { values } from '../support/compare.js';
-import { type Adapter, CaseInputs, type Computed, type NotOffered } from './adapter.js';
+import {
+  type Adapter,
+  CaseInputs,
+  type Computed,
+  type NotOffered,
+  type Partly,
+} from './adapter.js';
 import { type Deviation, deviation, hasTolerance, naiveTolerance } from './compare.js';
 
 /** What became of a case. */
@@ -32,6 +38,7 @@ export interface RunOptions {
 }
 
 const isNotOffered = (value: object): value is NotOffered => 'notOffered' in value;
+const isPartly = (value: object): value is Partly => 'offers' in value;
 const isWhole = (value: Computed | NotOffered): value is NotOffered =>
   typeof value.notOffered === 'string';
 const own = (computed: Computed, name: string): Computed[string] | undefined =>
@@ -66,15 +73,17 @@ export function judge(
     ([, { role, compare }]) => (role === 'output' || role === 'gradient') && compare !== 'none',
   );
   for (const [name, stated] of expected) {
-    const found = own(computed, name);
-    if (found === undefined) {
+    const given = own(computed, name);
+    if (given === undefined) {
       failures.push(`${name} was not computed`);
       continue;
     }
-    if (isNotOffered(found)) {
-      notOffered[name] = found.notOffered;
+    if (isNotOffered(given)) {
+      notOffered[name] = given.notOffered;
       continue;
     }
+    const found = isPartly(given) ? given.values : given;
+    if (isPartly(given)) notOffered[`${name} in part`] = given.otherwise;
     const wanted = golden.tensor(name).data;
     const shape = isTensor(found) ? found.shape : [found.length];
     const fits = isTensor(found)
@@ -91,11 +100,13 @@ export function judge(
         notOffered[name] = `the manifest gives no tolerance for ${dtype}`;
         continue;
       }
-      const tolerance = naiveTolerance(valuesOf(formula), wanted, stated, dtype);
+      const exact = isPartly(formula) ? formula.values : formula;
+      const tolerance = naiveTolerance(valuesOf(exact), wanted, stated, dtype);
       info = { ...stated, atol: { [dtype]: tolerance } };
     }
     compared++;
-    const off = deviation(valuesOf(found), wanted, info, dtype);
+    const offers = isPartly(given) ? given.offers : undefined;
+    const off = deviation(valuesOf(found), wanted, info, dtype, offers);
     if (worst === null || off.ratio > worst.ratio) worst = { tensor: name, ...off };
     if (!(off.ratio <= 1)) failures.push(`${name}${show(off)}`);
   }
