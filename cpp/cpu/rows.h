@@ -85,6 +85,39 @@ inline const A* rowOf(const TensorView& t, int64_t at, int64_t step, int64_t n, 
   return scratch;
 }
 
+// Any stretch of a tensor's elements in row-major order, whatever its strides.
+struct Elements {
+  TensorView t;
+  Rows rows;
+  bool dense;
+
+  explicit Elements(const TensorView& view) : t(view), rows(view), dense(view.contiguous()) {}
+
+  // f(position in the tensor, step, elements done before, elements) for the pieces of one row each.
+  template <class F>
+  void pieces(int64_t first, int64_t count, F&& f) const {
+    if (dense) return f(first, int64_t{1}, int64_t{0}, count);
+    for (int64_t done = 0; done < count;) {
+      const int64_t row = (first + done) / rows.length, column = (first + done) % rows.length;
+      const int64_t n = count - done < rows.length - column ? count - done : rows.length - column;
+      f(rows.at(row) + column * rows.step, rows.step, done, n);
+      done += n;
+    }
+  }
+  template <class A>
+  void load(int64_t first, int64_t count, A* out) const {
+    pieces(first, count, [&](int64_t at, int64_t step, int64_t done, int64_t n) {
+      loadRow(t, at, step, n, out + done);
+    });
+  }
+  template <class A>
+  void store(int64_t first, int64_t count, const A* from) const {
+    pieces(first, count, [&](int64_t at, int64_t step, int64_t done, int64_t n) {
+      storeRow(t, at, step, n, from + done);
+    });
+  }
+};
+
 // Calls f(A{}) with the type arithmetic on `dtype` is done in.
 template <class F>
 inline void withAccumulator(DType dtype, F&& f) {

@@ -2,8 +2,6 @@
 // Cost: one read and one write of x, 40 integer multiplications per 4 elements.
 #include "cpp/ops/dense/dropout.h"
 
-#include <algorithm>
-
 #include "cpp/cpu/philox_words.h"
 #include "cpp/cpu/rows.h"
 #include "cpp/ops/dense/random.h"
@@ -11,31 +9,15 @@
 namespace longspan::cpu::LONGSPAN_LEVEL {
 namespace {
 
-// x[first .. first + count) in row-major order, read through its rows.
-template <class A>
-void gather(const TensorView& x, const Rows& rows, int64_t first, int64_t count, A* tile) {
-  for (int64_t done = 0; done < count;) {
-    const int64_t row = (first + done) / rows.length, column = (first + done) % rows.length;
-    const int64_t n = std::min(count - done, rows.length - column);
-    loadRow(x, rows.at(row) + column * rows.step, rows.step, n, tile + done);
-    done += n;
-  }
-}
-
 template <class A>
 void run(const ops::Dropout& p, ThreadPool& pool) {
   const uint32_t threshold = ops::probabilityThreshold(p.p);
   const A scale = p.p < 1 ? static_cast<A>(1 / (1 - p.p)) : A(0);
-  const Rows rows(p.x);
-  const bool dense = p.x.contiguous();
+  const Elements x(p.x);
   forPhiloxTiles(pool, loadPhilox(p.state.data<int32_t>()), p.x.numel(),
                  [&](int64_t first, int64_t count, const uint32_t* words) {
                    A tile[kPhiloxWords] = {};
-                   if (dense) {
-                     loadRow(p.x, first, 1, count, tile);
-                   } else {
-                     gather(p.x, rows, first, count, tile);
-                   }
+                   x.load(first, count, tile);
                    for (int i = 0; i < kPhiloxWords; ++i) {
                      tile[i] = words[i] >> 8 < threshold ? A(0) : tile[i] * scale;
                    }
