@@ -52,13 +52,23 @@ function worstText({ worst, compared }: Report): string {
   return `${ratio} ${worst.tensor}[${worst.index.join(',')}]`;
 }
 
+/** What is not offered, by reason. */
+function reasons({ notOffered }: Report): Map<string, string[]> {
+  const groups = new Map<string, string[]>();
+  for (const [name, reason] of Object.entries(notOffered)) {
+    groups.set(reason, [...(groups.get(reason) ?? []), name]);
+  }
+  return groups;
+}
+
 function print(report: Report, widths: readonly number[]): void {
   const cells = [report.id, report.mechanism, worstText(report)];
   const row = cells.map((cell, i) => cell.padEnd(widths[i])).join('  ');
   console.log(`${row}  ${report.verdict}`);
   for (const failure of report.failures) console.log(`    ${failure}`);
-  for (const [name, reason] of Object.entries(report.notOffered)) {
-    console.log(`    ${name === report.id ? '' : `${name} `}not offered: ${reason}`);
+  for (const [reason, names] of reasons(report)) {
+    const which = report.verdict === 'skipped' ? '' : `${names.join(', ')} `;
+    console.log(`    ${which}not offered: ${reason}`);
   }
 }
 
@@ -73,9 +83,7 @@ async function main(argv: readonly string[]): Promise<boolean> {
   const cases = folders.flatMap((folder) => listGoldens(folder).map((id) => ({ folder, id })));
   const widths = [Math.max(...cases.map(({ id }) => id.length)), 41, 32];
   const reports: Report[] = [];
-  console.log(
-    `${cases.length} cases in ${dtype} on ${device.name}; errors in units of their tolerance`,
-  );
+  console.log(`Golden cases in ${dtype} on ${device.name}; errors in units of their tolerance`);
   for (const { folder, id } of cases) {
     const report = await runCase(folder, id, { dtype, device, adapters, only });
     if (!report) continue;
@@ -91,7 +99,7 @@ async function main(argv: readonly string[]): Promise<boolean> {
     passed: count('passed'),
     failed: count('failed'),
     // Parts of a case that are not offered count too: they must not hide behind what passed.
-    skipped: reports.reduce((n, report) => n + Object.keys(report.notOffered).length, 0),
+    skipped: reports.reduce((n, report) => n + reasons(report).size, 0),
   };
   if (json !== undefined) {
     const text = JSON.stringify(

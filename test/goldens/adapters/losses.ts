@@ -5,6 +5,7 @@ import { type Adapter, gradientsOf } from '../adapter.js';
 /** Softmax, its logarithm, and cross entropy with PyTorch's reductions, ignored index and smoothing. */
 const softmaxCrossEntropy: Adapter = {
   mechanism: 'softmax_cross_entropy',
+  single: true,
   run(inputs) {
     const logits = inputs.leaf('in.logits');
     const up = inputs.tensor('in.up_sm');
