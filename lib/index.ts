@@ -24,17 +24,7 @@ export * from './dense/index.js';
 export { type SinusoidalOptions, sinusoidalPositions } from './nn/functional/sinusoidal.js';
 export * from './nn/index.js';
 // lib/optim
-export {
-  type ConstantOptions,
-  type CosineOptions,
-  constantSchedule,
-  cosineSchedule,
-  type NoamOptions,
-  noamSchedule,
-  type Schedule,
-  type WarmupOptions,
-  warmupSchedule,
-} from './optim/schedules.js';
+export * from './optim/index.js';
 // lib/train
 export {
   type BeamScorer,

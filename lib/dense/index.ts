@@ -4,6 +4,7 @@ export { type DropoutOptions, dropout } from './dropout.js';
 export { type LayerNormOptions, layerNorm } from './layer-norm.js';
 export { type LinearOptions, linear } from './linear.js';
 export { type MatmulOptions, matmul } from './matmul.js';
+export { clipCoefficient, type GradNormOptions, gradNorm } from './optimizer.js';
 export { bernoulli, normal, permutation, type RandomOptions, randint, uniform } from './random.js';
 export { type RmsNormOptions, rmsNorm } from './rms-norm.js';
 export { logSoftmax, softmax } from './softmax.js';

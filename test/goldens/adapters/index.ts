@@ -2,7 +2,14 @@ import type { Adapter } from '../adapter.js';
 import { beamSearches } from './beam-search.js';
 import { losses } from './losses.js';
 import { norms } from './norms.js';
+import { optimizing } from './optimizers.js';
 import { positions } from './positions.js';
 
 /** One adapter for each mechanism that the package offers. */
-export const adapters: readonly Adapter[] = [beamSearches, ...losses, ...norms, positions];
+export const adapters: readonly Adapter[] = [
+  beamSearches,
+  ...losses,
+  ...norms,
+  ...optimizing,
+  positions,
+];

@@ -1,0 +1,45 @@
+import { full } from '../core/primitives.js';
+import type { Tensor } from '../core/tensor.js';
+import {
+  clampTensors,
+  clipCoefficient,
+  type GradNormOptions,
+  gradNorm,
+  scaleTensors,
+} from '../dense/optimizer.js';
+
+function gradients(params: Iterable<Tensor>): Tensor[] {
+  return [...params].flatMap((p) => (p.grad ? [p.grad] : []));
+}
+
+/**
+ * Scales the gradients of `params`, in place, so that their norm over all elements stays below
+ * `maxNorm`: by min(1, maxNorm / (norm + 1e-6)), as PyTorch does.
+ *
+ * @param options.order 2 (default) or Infinity
+ * @returns the norm before, a scalar; 0 when there is no gradient
+ * @example
+ * const w = ones([2]).requireGrad();
+ * backward(crossEntropy(w, tensor(0, { dtype: 'i32' })));
+ * const norm = clipGradNorm([w], 1);
+ */
+export function clipGradNorm(
+  params: Iterable<Tensor>,
+  maxNorm: number,
+  { order }: Pick<GradNormOptions, 'order'> = {},
+): Tensor {
+  const grads = gradients(params);
+  if (grads.length === 0) return full([], 0);
+  const { norm, nonFinite } = gradNorm(grads, order === undefined ? {} : { order });
+  nonFinite.dispose();
+  const coefficient = clipCoefficient(norm, maxNorm);
+  scaleTensors(grads, coefficient);
+  coefficient.dispose();
+  return norm;
+}
+
+/** Moves every element of the gradients of `params` into [-limit, limit], in place. */
+export function clipGradValue(params: Iterable<Tensor>, limit: number): void {
+  const grads = gradients(params);
+  if (grads.length > 0) clampTensors(grads, limit);
+}
