@@ -17,6 +17,8 @@ const isWeight = (name: string): boolean => !name.startsWith('optimizer/');
  * @throws CheckpointError when a file lacks a tensor that the first has, or has another shape
  * @throws FileError, FormatError when a file is missing or damaged
  * @example
+ * const model = new Linear(4, 2);
+ * for (const step of [90, 100]) await saveCheckpoint(`step-${step}.safetensors`, model, { step });
  * model.loadStateDict(await averageCheckpoints(['step-90.safetensors', 'step-100.safetensors']));
  */
 export async function averageCheckpoints(

@@ -55,7 +55,8 @@ export function describeModel(model: Module): ModelDescription {
  *
  * @throws FileError when the directory is missing, not writable or full; an old file stays
  * @example
- * await saveCheckpoint('run/step-100.safetensors', model, { step: 100 });
+ * const model = new Linear(4, 2);
+ * await saveCheckpoint('step-100.safetensors', model, { step: 100 });
  */
 export async function saveCheckpoint(
   path: string,
@@ -77,7 +78,8 @@ export async function saveCheckpoint(
  * @throws FormatError when it is truncated or damaged
  * @throws CheckpointError when it is a safetensors file, but not one written by longspan
  * @example
- * const { model, step } = await readCheckpointInfo('run/step-100.safetensors');
+ * await saveCheckpoint('step-100.safetensors', new Linear(4, 2), { step: 100 });
+ * const { model, step } = await readCheckpointInfo('step-100.safetensors');
  */
 export async function readCheckpointInfo(path: string): Promise<CheckpointInfo> {
   await using file = await readSafetensorsFile(path);
@@ -117,7 +119,9 @@ export async function readCheckpointInfo(path: string): Promise<CheckpointInfo> 
  * @throws CheckpointError when the model differs, with what differs; nothing is written then
  * @throws FormatError when the file is damaged
  * @example
- * const info = await loadCheckpoint('run/step-100.safetensors', model);
+ * await saveCheckpoint('step-100.safetensors', new Linear(4, 2), { step: 100 });
+ * const model = new Linear(4, 2);
+ * const info = await loadCheckpoint('step-100.safetensors', model);
  */
 export async function loadCheckpoint(path: string, model: Module): Promise<CheckpointInfo> {
   const info = await readCheckpointInfo(path);

@@ -51,8 +51,10 @@ class StopFilter {
  * @param prompt text to continue; it is not part of the output
  * @throws ArgumentError for an empty prompt or stop text, and as {@link generate}
  * @example
- * for await (const piece of generateText(model, 'export ', { maxTokens: 200, temperature: 0.8 })) {
- *   process.stdout.write(piece);
+ * const model = new TransformerLM({ vocabSize: 256, dModel: 32, layers: 1, heads: 2 });
+ * let text = '';
+ * for await (const piece of generateText(model, 'export ', { maxTokens: 10, temperature: 0.8 })) {
+ *   text += piece; // or process.stdout.write(piece)
  * }
  */
 export async function* generateText(

@@ -153,8 +153,10 @@ function caching(model: DecoderModel, capacity: number): Reader {
  * @throws OperatorError when the model gives NaN
  * @throws AbortError when `signal` fires
  * @example
- * for await (const token of generate(model, [72, 105], { maxTokens: 100, seed: 1 })) {
- *   process.stdout.write(String.fromCharCode(token));
+ * const model = new TransformerLM({ vocabSize: 256, dModel: 32, layers: 1, heads: 2 });
+ * const tokens: number[] = [];
+ * for await (const token of generate(model, [72, 105], { maxTokens: 10, seed: 1 })) {
+ *   tokens.push(token);
  * }
  */
 export async function* generate(

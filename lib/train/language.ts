@@ -57,7 +57,8 @@ export interface TextDataOptions {
  *
  * @throws FileError, FormatError see `loadCorpus`
  * @example
- * const { train, validation } = await loadTextData(['docs'], { extensions: ['.md'] });
+ * await writeFileAtomic('to-be.txt', 'to be, or not to be: that is the question\n'.repeat(100));
+ * const { train, validation } = await loadTextData('to-be.txt', { validation: 0.2 });
  */
 export async function loadTextData(
   paths: string | readonly string[],
@@ -84,7 +85,15 @@ export async function loadTextData(
   };
 }
 
-/** The loss of a model on a batch of text: mean nats per byte, a scalar. */
+/**
+ * The loss of a model on a batch of text: mean nats per byte, a scalar.
+ *
+ * @example
+ * const model = new TransformerLM({ vocabSize: 256, dModel: 32, layers: 1, heads: 2 });
+ * const data = Buffer.from('to be, or not to be: that is the question');
+ * const batch = new BatchSampler({ data, batch: 4, length: 8 }).next();
+ * backward(textLoss(model, batch));
+ */
 export function textLoss(model: NextTokenModel, batch: TextBatch): Tensor {
   const shape = [batch.batch, batch.length];
   const device = model.parameters()[0]?.device;
@@ -111,7 +120,10 @@ export interface EvaluateTextOptions {
  *
  * @throws AbortError when `signal` fires between two batches
  * @example
- * const bitsPerByte = (await evaluateText(model, validation, { batch: 8, length: 256 })) / Math.LN2;
+ * const model = new TransformerLM({ vocabSize: 256, dModel: 32, layers: 1, heads: 2 });
+ * const validation = Buffer.from('to be, or not to be: that is the question');
+ * const nats = await evaluateText(model, validation, { batch: 2, length: 8 });
+ * console.log(nats / Math.LN2); // bits per byte
  */
 export async function evaluateText(
   model: NextTokenModel,

@@ -131,6 +131,9 @@ function isRunning(pid: number): boolean {
  * Opens the directory of a run and makes it where it is missing.
  *
  * @throws FileError when it cannot be made or is no directory
+ * @example
+ * const run = openRun('runs/book'); // made if it does not exist
+ * console.log(run.checkpoints().map(({ step }) => step));
  */
 export function openRun(directory: string): RunDirectory {
   try {
@@ -155,6 +158,10 @@ export function openRun(directory: string): RunDirectory {
  *
  * @throws FileError when there is nothing at `path`
  * @throws CheckpointError when a directory holds no checkpoint
+ * @example
+ * const model = new Linear(4, 2);
+ * await saveCheckpoint(openRun('runs/linear').bestPath, model, { step: 100 });
+ * await loadCheckpoint(findCheckpoint('runs/linear'), model);
  */
 export function findCheckpoint(given: string): string {
   let directory: boolean;

@@ -21,7 +21,9 @@ export interface BatchSource<B> {
  * does not resume on other text of the same length.
  *
  * @example
- * const source = textSource({ data: bytes, batch: 16, length: 256, seed: 1 });
+ * const data = Buffer.from('to be, or not to be: that is the question');
+ * const source = textSource({ data, batch: 4, length: 8, seed: 1 });
+ * const { inputs, targets } = source.next();
  */
 export function textSource(options: BatchSamplerOptions): BatchSource<TextBatch> {
   const sampler = new BatchSampler(options);
