@@ -51,6 +51,7 @@ interface Addon {
   memory(device: number): MemoryInfo;
   memoryControl(device: number, what: 'limit' | 'resetPeak' | 'emptyCache', bytes?: number): void;
   setThreads(threads: number): number;
+  peak(threads: number, seconds: number): [flops: number, bytes: number];
   sweep(): number;
   describe(): { name: string; fields: FieldDescription[] }[];
   info(): { threads: number; cpuLevel: string; cuda: string };

@@ -35,10 +35,10 @@ LONGSPAN_INLINE V inRegister(V x) {
 }
 
 // c[r][v] += sum over i < k of a[i * aStep + r * aRow] * b[i * bStep + v * lanes + lane].
-// A is float or double. Strides are in elements.
-template <int MR, int NR, class A>
+// A is float or double, B the same or a 16-bit float. Strides are in elements.
+template <int MR, int NR, class A, class B>
 LONGSPAN_INLINE void tileMultiply(int64_t k, const A* __restrict a, int64_t aStep, int64_t aRow,
-                                  const A* __restrict b, int64_t bStep, Vector<A> (&c)[MR][NR]) {
+                                  const B* __restrict b, int64_t bStep, Vector<A> (&c)[MR][NR]) {
   constexpr int lanes = kLanesOf<A>;
   for (int64_t i = 0; i < k; ++i) {
     Vector<A> bv[NR];

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "cpp/cpu/level.h"
+#include "cpp/cpu/peak.h"
 #include "cpp/napi/call_frame.h"
 #include "cpp/napi/environment.h"
 #include "cpp/ops/operator.h"
@@ -309,6 +310,16 @@ Napi::Value setThreads(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), pool.active());
 }
 
+// peak(threads, seconds) -> [FLOPs, bytes copied] per second, measured while this thread waits
+Napi::Value peak(const Napi::CallbackInfo& info) {
+  const cpu::Peak measured = cpu::measurePeak(info[0].As<Napi::Number>().Int32Value(),
+                                              info[1].As<Napi::Number>().DoubleValue());
+  Napi::Array out = Napi::Array::New(info.Env(), 2);
+  out.Set(0u, Napi::Number::New(info.Env(), measured.flops));
+  out.Set(1u, Napi::Number::New(info.Env(), measured.bytes));
+  return out;
+}
+
 Napi::Value sweep(const Napi::CallbackInfo& info) {
   Environment& e = environmentOf(info);
   return Napi::Number::New(info.Env(), e.slots.sweep(e.env));
@@ -391,6 +402,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("memory", memory);
   add("memoryControl", memoryControl);
   add("setThreads", setThreads);
+  add("peak", longspan::napi::peak);
   add("sweep", sweep);
   add("describe", describeOperators);
   add("info", longspan::napi::info);

@@ -47,7 +47,7 @@ function naive(
 }
 
 describe('against the float64 twin', () => {
-  // Ugly lengths; every path: thin sides, edges of tiles and of blocks, several slices of K.
+  // Ugly lengths; every path: thin sides, edges of tiles and of blocks, several slices and several parts of K.
   test.each([
     [
       [1, 1],
@@ -80,6 +80,14 @@ describe('against the float64 twin', () => {
     [
       [300, 20],
       [20, 530],
+    ],
+    [
+      [70, 2600],
+      [2600, 50],
+    ],
+    [
+      [2, 30, 1500],
+      [1500, 9],
     ],
     [
       [2, 3, 7, 19],

@@ -46,6 +46,16 @@ MatmulShape::Offsets MatmulShape::offsets(const std::array<Axis, kMaxRank>& axes
   return at;
 }
 
+int64_t MatmulShape::splits() const {
+  constexpr int64_t kLeastDepth = 512;
+  const int64_t depth = k * sums();
+  const auto blocks = [](int64_t length, int64_t block) { return (length + block - 1) / block; };
+  const int64_t items =
+      batches() * blocks(m, Matmul::kBlockRows) * blocks(n, Matmul::kBlockColumns);
+  if (items == 0) return 1;
+  return std::max<int64_t>(1, std::min(wantedItems() / items, depth / kLeastDepth));
+}
+
 Status Matmul::validate() {
   LONGSPAN_RETURN_IF_ERROR(check::floating("a", a));
   LONGSPAN_RETURN_IF_ERROR(check::sameDtype("b", b, "a", a));
@@ -125,8 +135,15 @@ size_t Matmul::workspacePerThread() const {
   return static_cast<size_t>(((blockA + panelB + rows * columns) * size + 192) / 64 * 64);
 }
 
+size_t Matmul::splitBytes() const {
+  const int64_t splits = thinRows() || thinColumns() ? 1 : shape.splits();
+  if (splits == 1) return 0;
+  const int64_t size = a.dtype == DType::f64 ? 8 : 4;
+  return static_cast<size_t>((splits * shape.batches() * shape.m * shape.n * size + 63) / 64 * 64);
+}
+
 size_t Matmul::workspace(int threads) const {
-  return workspacePerThread() * static_cast<size_t>(threads);
+  return splitBytes() + workspacePerThread() * static_cast<size_t>(threads);
 }
 
 LONGSPAN_OPERATOR(Matmul, matmul);

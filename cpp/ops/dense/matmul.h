@@ -26,6 +26,14 @@ struct MatmulShape {
   std::array<Axis, kMaxRank> batch{}, summed{};
   int batchRank = 0, summedRank = 0;
 
+  // The axis that is summed over is cut into so many parts, summed by themselves and then added in
+  // order: more than one where y is too small to be work for many threads. Depends on lengths
+  // alone.
+  int64_t splits() const;
+  // Blocks of y times parts of K that keep many threads evenly busy: a function of the work, so
+  // that no sum depends on the machine.
+  int64_t wantedItems() const { return 2.0 * m * n * k * batches() * sums() > 1e9 ? 16 : 8; }
+
   int64_t batches() const { return count(batch, batchRank); }
   int64_t sums() const { return count(summed, summedRank); }
   Offsets batchOffsets(int64_t index) const { return offsets(batch, batchRank, index); }
@@ -66,6 +74,10 @@ struct Matmul {
   Status validate();
   size_t workspace(int threads) const;
   size_t workspacePerThread() const;
+  size_t splitBytes() const;  // sums of the parts, at the start of the workspace
+  // Whether dot products along K serve: one side is thin, and K contiguous where the work is.
+  bool thinRows() const { return shape.m <= kThin && shape.bk == 1 && shape.n > 1; }
+  bool thinColumns() const { return shape.n <= kThin && shape.ak == 1; }
 };
 
 }  // namespace longspan::ops

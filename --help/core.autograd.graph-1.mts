@@ -1,0 +1,6 @@
+import { isRecording, noGrad } from 'longspan';
+isRecording(); // true
+noGrad(() => isRecording()); // false
+
+
+export {};

@@ -1,0 +1,5 @@
+import { autoFallbackReason, device } from 'longspan';
+if (device('auto').name === 'cpu') console.log(autoFallbackReason());
+
+
+export {};

@@ -1,0 +1,5 @@
+import { manualSeed } from 'longspan';
+manualSeed(1234);
+
+
+export {};

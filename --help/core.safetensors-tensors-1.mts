@@ -1,0 +1,6 @@
+import { ones, saveTensors } from 'longspan';
+import { tmpdir } from 'node:os';
+await saveTensors(`${tmpdir()}/weights.safetensors`, { w: ones([2, 3]) });
+
+
+export {};

@@ -1,0 +1,5 @@
+import { bitsPerElement } from 'longspan';
+bitsPerElement('BF16'); // 16
+
+
+export {};

@@ -1,0 +1,5 @@
+import { permutation } from 'longspan';
+const order = permutation(10);
+
+
+export {};

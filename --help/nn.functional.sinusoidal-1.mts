@@ -1,0 +1,5 @@
+import { sinusoidalPositions } from 'longspan';
+const table = sinusoidalPositions(1024, 512);
+
+
+export {};
