@@ -1,4 +1,5 @@
 export type { Activation } from './activation-backward.js';
+export { type CategoricalOptions, categorical } from './categorical.js';
 export { type CrossEntropyOptions, crossEntropy } from './cross-entropy.js';
 export { type DropoutOptions, dropout } from './dropout.js';
 export { type LayerNormOptions, layerNorm } from './layer-norm.js';
@@ -7,4 +8,5 @@ export { type MatmulOptions, matmul } from './matmul.js';
 export { clipCoefficient, type GradNormOptions, gradNorm } from './optimizer.js';
 export { bernoulli, normal, permutation, type RandomOptions, randint, uniform } from './random.js';
 export { type RmsNormOptions, rmsNorm } from './rms-norm.js';
+export { type RotaryOptions, rotary } from './rotary.js';
 export { logSoftmax, softmax } from './softmax.js';

@@ -4,6 +4,7 @@ import { losses } from './losses.js';
 import { norms } from './norms.js';
 import { optimizing } from './optimizers.js';
 import { positions } from './positions.js';
+import { rotaries } from './rotary.js';
 
 /** One adapter for each mechanism that the package offers. */
 export const adapters: readonly Adapter[] = [
@@ -12,4 +13,5 @@ export const adapters: readonly Adapter[] = [
   ...norms,
   ...optimizing,
   positions,
+  rotaries,
 ];
