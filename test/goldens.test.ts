@@ -43,7 +43,6 @@ const absent = [
   'gpt_2_block',
   'gpt_2_language_model',
   'multi_head_attention',
-  'rotary_embedding',
   'transformer_decoder_layer',
   'transformer_encoder_layer',
   'transformer_seq2seq',
