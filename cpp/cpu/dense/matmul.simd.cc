@@ -216,16 +216,20 @@ class Product {
     const MatmulShape::Offsets at = s_.batchOffsets(item.batch);
     const T* const aBlock = p_.a.data<T>() + at.a + item.row * s_.am;
     const T* const bBlock = p_.b.data<T>() + at.b + item.column * s_.bn;
+    // The first of the block's columns of b in slice `step`.
+    const auto bOf = [&](int64_t step) -> const T* {
+      if (step >= item.end) return nullptr;
+      return bBlock + s_.summedOffsets(step / slices_).b + step % slices_ * sliceDepth_ * s_.bk;
+    };
 
     // Without any slice (K = 0) one of depth 0 still finishes the block.
     for (int64_t step = item.begin; step < std::max(item.end, item.begin + 1); ++step) {
-      Slice slice{packedA, packedRow, nullptr, 0, step == item.begin, step + 1 >= item.end};
+      Slice slice{packedA, packedRow,          bOf(step),           bOf(step + 1),
+                  0,       step == item.begin, step + 1 >= item.end};
       if (step < item.end) {
-        const MatmulShape::Offsets of = s_.summedOffsets(step / slices_);
         const int64_t k = step % slices_ * sliceDepth_;
         slice.depth = std::min(sliceDepth_, s_.k - k);
-        slice.b = bBlock + of.b + k * s_.bk;
-        const T* a = aBlock + of.a + k * s_.ak;
+        const T* a = aBlock + s_.summedOffsets(step / slices_).a + k * s_.ak;
         if (!std::is_same_v<T, A> || s_.ak != 1) {
           packRows(a, s_.am, s_.ak, item.rows, slice.depth, packedA, packedRow);
         } else if constexpr (std::is_same_v<T, A>) {
@@ -243,7 +247,7 @@ class Product {
   struct Slice {
     const A* a;
     int64_t aRow;
-    const T* b;  // first column of the block
+    const T *b, *next;  // first column of the block, in this slice and the one after it
     int64_t depth;
     bool begins, ends;  // the sums
   };
@@ -260,7 +264,15 @@ class Product {
     if (!inPlace) {
       packPanel(slice.b + j * s_.bn, s_.bk, s_.bn, slice.depth, valid, panel, vectors * lanes);
     }
+    const bool more = j + width < item.columns;
+    const Ahead<T> ahead(inPlace ? nullptr
+                         : more  ? slice.b + (j + width) * s_.bn
+                                 : slice.next,
+                         s_.bk, s_.bn, slice.depth,
+                         std::min(width, more ? item.columns - j - width : item.columns));
+    const int64_t tiles = ceilDiv(item.rows, kTileRows);
     for (int64_t i = 0; i < item.rows; i += kTileRows) {
+      ahead.fetch(i / kTileRows, tiles);
       const int64_t tall = std::min<int64_t>(kTileRows, item.rows - i);
       A* const sums = waiting + i * waitingRow + j;
       alignas(64) A edge[kTileRows * width];

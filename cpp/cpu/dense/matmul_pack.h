@@ -66,4 +66,31 @@ void packPanel(const T* source, int64_t step, int64_t columnStep, int64_t depth,
   }
 }
 
+// Memory that packPanel will read: `rows` runs of `length` elements. It is fetched share by share
+// while the tiles before it are multiplied; packing then finds it in the second-level cache (3 to 6
+// % of the speed).
+template <class T>
+struct Ahead {
+  const T* from = nullptr;
+  int64_t rows = 0, rowStep = 0, length = 0;
+
+  Ahead(const T* panel, int64_t step, int64_t columnStep, int64_t depth, int64_t columns) {
+    if (panel == nullptr || (columnStep != 1 && step != 1)) return;
+    from = panel;
+    rows = columnStep == 1 ? depth : columns;
+    rowStep = columnStep == 1 ? step : columnStep;
+    length = columnStep == 1 ? columns : depth;
+  }
+
+  // Share `part` of `parts`.
+  LONGSPAN_INLINE void fetch(int64_t part, int64_t parts) const {
+    for (int64_t row = rows * part / parts; row < rows * (part + 1) / parts; ++row) {
+      const T* line = from + row * rowStep;
+      for (int64_t i = 0; i < length; i += 64 / static_cast<int64_t>(sizeof(T))) {
+        __builtin_prefetch(line + i, 0, 2);
+      }
+    }
+  }
+};
+
 }  // namespace longspan::cpu::LONGSPAN_LEVEL
