@@ -110,6 +110,18 @@ struct Elements {
       loadRow(t, at, step, n, out + done);
     });
   }
+  // The stretch where it lies when it is dense and of arithmetic type, else a copy in `scratch`,
+  // which close() writes back.
+  template <class A>
+  A* open(int64_t first, int64_t count, A* scratch) const {
+    if (dense && t.dtype == dtypeOf<A>()) return t.data<A>() + first;
+    load(first, count, scratch);
+    return scratch;
+  }
+  template <class A>
+  void close(int64_t first, int64_t count, const A* stretch, const A* scratch) const {
+    if (stretch == scratch) store(first, count, stretch);
+  }
   template <class A>
   void store(int64_t first, int64_t count, const A* from) const {
     pieces(first, count, [&](int64_t at, int64_t step, int64_t done, int64_t n) {

@@ -30,8 +30,11 @@ struct Candidates {
   }
   // Puts the `count` largest to the front of the order, sorted.
   void select(int64_t count) {
-    std::partial_sort(order, order + count, order + classes,
-                      [this](int32_t a, int32_t b) { return before(a, b); });
+    const auto earlier = [this](int32_t a, int32_t b) { return before(a, b); };
+    if (count < classes / 64)
+      return std::partial_sort(order, order + count, order + classes, earlier);
+    if (count < classes) std::nth_element(order, order + count, order + classes, earlier);
+    std::sort(order, order + count, earlier);
   }
 };
 

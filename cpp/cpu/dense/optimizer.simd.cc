@@ -61,13 +61,17 @@ struct Targets {
       : params(elementsOf(p)), masters(elementsOf(m)) {}
 
   template <class A>
-  void load(size_t i, int64_t first, int64_t n, A* out) const {
-    (masters.empty() ? params : masters)[i].load(first, n, out);
+  A* open(size_t i, int64_t first, int64_t n, A* scratch) const {
+    return (masters.empty() ? params : masters)[i].open(first, n, scratch);
   }
   template <class A>
-  void store(size_t i, int64_t first, int64_t n, const A* from) const {
-    if (!masters.empty()) masters[i].store(first, n, from);
-    params[i].store(first, n, from);
+  void close(size_t i, int64_t first, int64_t n, const A* x, const A* scratch) const {
+    if (!masters.empty()) {
+      masters[i].close(first, n, x, scratch);
+      params[i].store(first, n, x);
+    } else {
+      params[i].close(first, n, x, scratch);
+    }
   }
 };
 
@@ -85,34 +89,34 @@ Status adamStep(const ops::AdamStep& p, Context& context) {
 
   forTiles(p.params, context.pool, [&](size_t i, int64_t first, int64_t n, auto zero) {
     using A = decltype(zero);
-    A x[kTile], g[kTile], m[kTile], s[kTile], top[kTile];
-    targets.load(i, first, n, x);
+    A g[kTile], forX[kTile], forM[kTile], forS[kTile], forTop[kTile];
+    A* x = targets.open(i, first, n, forX);
+    A* m = means[i].open(first, n, forM);
+    A* s = squares[i].open(first, n, forS);
     grads[i].load(first, n, g);
-    means[i].load(first, n, m);
-    squares[i].load(first, n, s);
     const A scale = static_cast<A>(gradScale),
             shrink = static_cast<A>(p.decoupled ? 1 - lr * p.weightDecay : 1),
             decay = static_cast<A>(p.decoupled ? 0 : p.weightDecay);
     const A b1 = static_cast<A>(p.beta1), c1 = static_cast<A>(1 - p.beta1);
     const A b2 = static_cast<A>(p.beta2), c2 = static_cast<A>(1 - p.beta2);
-    const A root = static_cast<A>(rootOfCorrection), eps = static_cast<A>(p.eps),
+    const A unroot = static_cast<A>(1 / rootOfCorrection), eps = static_cast<A>(p.eps),
             step = static_cast<A>(rate);
     mapRow<A>(n, g, [&](auto get) { return get(g) * scale + get(x) * decay; });
     mapRow<A>(n, m, [&](auto get) { return get(m) * b1 + get(g) * c1; });
     mapRow<A>(n, s, [&](auto get) { return get(s) * b2 + get(g) * get(g) * c2; });
     const A* square = s;
     if (!maxima.empty()) {
-      maxima[i].load(first, n, top);
+      A* top = maxima[i].open(first, n, forTop);
       mapRow<A>(n, top, [&](auto get) { return vmax(get(top), get(s)); });
-      maxima[i].store(first, n, top);
+      maxima[i].close(first, n, top, forTop);
       square = top;
     }
     mapRow<A>(n, x, [&](auto get) {
-      return get(x) * shrink - step * get(m) / (vsqrt(get(square)) / root + eps);
+      return get(x) * shrink - step * get(m) / (vsqrt(get(square)) * unroot + eps);
     });
-    targets.store(i, first, n, x);
-    means[i].store(first, n, m);
-    squares[i].store(first, n, s);
+    targets.close(i, first, n, x, forX);
+    means[i].close(first, n, m, forM);
+    squares[i].close(first, n, s, forS);
   });
   return {};
 }
@@ -126,8 +130,8 @@ Status sgdStep(const ops::SgdStep& p, Context& context) {
 
   forTiles(p.params, context.pool, [&](size_t i, int64_t at, int64_t n, auto zero) {
     using A = decltype(zero);
-    A x[kTile], g[kTile], b[kTile];
-    targets.load(i, at, n, x);
+    A g[kTile], b[kTile], forX[kTile];
+    A* x = targets.open(i, at, n, forX);
     grads[i].load(at, n, g);
     const A scale = static_cast<A>(gradScale), decay = static_cast<A>(p.weightDecay),
             rate = static_cast<A>(lr);
@@ -148,7 +152,7 @@ Status sgdStep(const ops::SgdStep& p, Context& context) {
       }
     }
     mapRow<A>(n, x, [&](auto get) { return get(x) - get(g) * rate; });
-    targets.store(i, at, n, x);
+    targets.close(i, at, n, x, forX);
   });
   return {};
 }
@@ -195,11 +199,11 @@ Status scaleTensors(const ops::ScaleTensors& p, Context& context) {
   const double factor = numberOf(p.factor, 1);
   forTiles(p.tensors, context.pool, [&](size_t i, int64_t first, int64_t n, auto zero) {
     using A = decltype(zero);
-    A x[kTile];
-    tensors[i].load(first, n, x);
+    A scratch[kTile];
+    A* x = tensors[i].open(first, n, scratch);
     const A by = static_cast<A>(factor);
     mapRow<A>(n, x, [&](auto get) { return get(x) * by; });
-    tensors[i].store(first, n, x);
+    tensors[i].close(first, n, x, scratch);
   });
   return {};
 }
