@@ -68,15 +68,20 @@ inline void philoxWords(PhiloxState state, uint64_t first, uint32_t* words) {
   }
 }
 
-// Calls body(first, count, words) for tiles of at most 64 elements that cover [0, n).
+// Elements that are drawn for and worked on together.
+inline constexpr int kPhiloxTile = 8 * kPhiloxWords;
+
+// Calls body(first, count, words) for tiles of at most kPhiloxTile elements that cover [0, n); all
+// words of a tile are there, whatever its count.
 template <class Pool, class F>
 inline void forPhiloxTiles(Pool& pool, PhiloxState state, int64_t n, F&& body) {
-  constexpr int64_t kGrain = 256 * kPhiloxWords;
-  pool.forRange(n, kGrain, [&](int64_t begin, int64_t end) {
-    uint32_t words[kPhiloxWords];
-    for (int64_t first = begin; first < end; first += kPhiloxWords) {
-      philoxWords(state, static_cast<uint64_t>(first / 4), words);
-      body(first, end - first < kPhiloxWords ? end - first : int64_t{kPhiloxWords}, words);
+  pool.forRange(n, 32 * kPhiloxTile, [&](int64_t begin, int64_t end) {
+    uint32_t words[kPhiloxTile];
+    for (int64_t first = begin; first < end; first += kPhiloxTile) {
+      for (int done = 0; done < kPhiloxTile; done += kPhiloxWords) {
+        philoxWords(state, static_cast<uint64_t>((first + done) / 4), words + done);
+      }
+      body(first, end - first < kPhiloxTile ? end - first : int64_t{kPhiloxTile}, words);
     }
   });
 }

@@ -2,6 +2,8 @@
 // Cost: one read and one write of x, 40 integer multiplications per 4 elements.
 #include "cpp/ops/dense/dropout.h"
 
+#include <algorithm>
+
 #include "cpp/cpu/philox_words.h"
 #include "cpp/cpu/rows.h"
 #include "cpp/ops/dense/random.h"
@@ -16,10 +18,15 @@ void run(const ops::Dropout& p, ThreadPool& pool) {
   const Elements x(p.x);
   forPhiloxTiles(pool, loadPhilox(p.state.data<int32_t>()), p.x.numel(),
                  [&](int64_t first, int64_t count, const uint32_t* words) {
-                   A tile[kPhiloxWords] = {};
+                   A tile[kPhiloxTile];
+                   if (count < kPhiloxTile) std::fill_n(tile, kPhiloxTile, A(0));
                    x.load(first, count, tile);
-                   for (int i = 0; i < kPhiloxWords; ++i) {
-                     tile[i] = words[i] >> 8 < threshold ? A(0) : tile[i] * scale;
+                   // Locals and a plain selection: with a branch, random numbers defeat prediction.
+                   const uint32_t bound = threshold;
+                   const A factor = scale;
+                   for (int i = 0; i < kPhiloxTile; ++i) {
+                     const A kept = tile[i] * factor;
+                     tile[i] = words[i] >> 8 < bound ? A(0) : kept;
                    }
                    storeRow(p.y, first, 1, count, tile);
                  });

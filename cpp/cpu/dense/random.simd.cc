@@ -52,7 +52,7 @@ template <class F>
 void fillFloats(const TensorView& state, const TensorView& y, ThreadPool& pool, F&& make) {
   forPhiloxTiles(pool, loadPhilox(state.data<int32_t>()), y.numel(),
                  [&](int64_t first, int64_t count, const uint32_t* words) {
-                   float tile[kPhiloxWords];
+                   float tile[kPhiloxTile];
                    make(words, tile);
                    storeRow(y, first, 1, count, tile);
                  });
@@ -63,7 +63,7 @@ void fillFloats(const TensorView& state, const TensorView& y, ThreadPool& pool, 
 Status uniform(const ops::Uniform& p, Context& context) {
   const auto low = static_cast<float>(p.low), range = static_cast<float>(p.high - p.low);
   fillFloats(p.state, p.y, context.pool, [&](const uint32_t* words, float* tile) {
-    for (int i = 0; i < kPhiloxWords; ++i) tile[i] = low + range * toUniform(words[i]);
+    for (int i = 0; i < kPhiloxTile; ++i) tile[i] = low + range * toUniform(words[i]);
   });
   return {};
 }
@@ -71,8 +71,8 @@ Status uniform(const ops::Uniform& p, Context& context) {
 Status normal(const ops::Normal& p, Context& context) {
   const auto mean = static_cast<float>(p.mean), std = static_cast<float>(p.std);
   fillFloats(p.state, p.y, context.pool, [&](const uint32_t* words, float* tile) {
-    for (int i = 0; i < kPhiloxWords; i += 2) boxMuller(words[i], words[i + 1], tile + i);
-    for (int i = 0; i < kPhiloxWords; ++i) tile[i] = mean + std * tile[i];
+    for (int i = 0; i < kPhiloxTile; i += 2) boxMuller(words[i], words[i + 1], tile + i);
+    for (int i = 0; i < kPhiloxTile; ++i) tile[i] = mean + std * tile[i];
   });
   return {};
 }
