@@ -50,6 +50,8 @@ export class Tensor {
   readonly offset: number;
   /** @internal */
   readonly storage: Storage;
+  /** @internal Whether it was made as a view of memory that other tensors may share. */
+  readonly isView: boolean;
   /** @internal Native handle, -1 once released. */
   handle: number;
   /** @internal */
@@ -77,6 +79,7 @@ export class Tensor {
     this.device = device;
     this.strides = view ? view.strides : rowMajor(shape);
     this.offset = view ? view.offset : 0;
+    this.isView = view !== undefined;
     this.storage = view ? view.storage : { version: 0 };
     register(this);
     young.push(this);

@@ -1,8 +1,9 @@
 /** The engine: walks recorded nodes from newest to oldest and hands gradients down their edges. */
 
 import { GraphError, UnsupportedError } from '../errors.js';
-import { accumulate } from '../primitives.js';
+import { accumulate, copy } from '../primitives.js';
 import type { Tensor } from '../tensor.js';
+import { defineOperator } from './define.js';
 import { type Edge, type Gradient, type GraphNode, wantsGradient, withRecording } from './graph.js';
 
 export interface BackwardOptions {
@@ -11,6 +12,14 @@ export interface BackwardOptions {
   /** Record the backward pass itself, for gradients of gradients. Implies `retainGraph`. Default false. */
   createGraph?: boolean;
 }
+
+/** The sum of two gradients of one tensor, recorded where the backward pass is. */
+const addGradients = defineOperator({
+  name: 'accumulate',
+  composed: true,
+  forward: (_ctx, a: Tensor, b: Tensor): Tensor => accumulate(a, b),
+  backward: (_ctx, grad) => [grad, grad],
+});
 
 /** The gradient of one tensor, as far as it has been summed. */
 class Slot {
@@ -98,7 +107,8 @@ export function propagate(
       hold(gradient);
       return;
     }
-    const sum = accumulate(slot.tensor, gradient);
+    const before = slot.tensor;
+    const sum = withRecording(createGraph, () => addGradients(before, gradient));
     hold(gradient);
     drop(gradient);
     drop(slot.tensor);
@@ -111,13 +121,13 @@ export function propagate(
     if (!t.isLeaf && !t.retained) return;
     const old = t.grad;
     if (old === null || old.isDisposed) {
-      // Someone else may hold or dispose the same object: a leaf's gradient is its own.
-      const own =
-        (held.get(gradient) ?? 0) > 1 || foreign.has(gradient) ? gradient.detach() : gradient;
+      // Clipping and optimizers write in place: a leaf's gradient shares its memory with nothing else.
+      const shared = (held.get(gradient) ?? 0) > 1 || foreign.has(gradient) || gradient.isView;
+      const own = shared && !createGraph ? copy(gradient) : gradient;
       if (own === gradient) hold(gradient);
       t.grad = keepGradient(own);
     } else {
-      t.grad = keepGradient(accumulate(old, gradient));
+      t.grad = keepGradient(withRecording(createGraph, () => addGradients(old, gradient)));
       if (!createGraph) old.release('backward');
     }
   };
