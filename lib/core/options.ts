@@ -39,8 +39,10 @@ function list(names: readonly string[]): string {
   return names.map((name) => `'${name}'`).join(', ');
 }
 
-/** The allowed name with the smallest edit distance, when at most half of the letters differ. */
+/** An allowed name that `name` begins, or the one with the smallest edit distance, when at most half of the letters differ. */
 function nearest(name: string, allowed: readonly string[]): string | undefined {
+  const longer = name.length > 2 && allowed.find((candidate) => candidate.startsWith(name));
+  if (longer) return longer;
   let best: string | undefined;
   let least = Math.max(2, Math.floor(name.length / 2)) + 1;
   for (const candidate of allowed) {

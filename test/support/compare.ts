@@ -22,9 +22,7 @@ export const epsilon: Readonly<Record<FloatType, number>> = {
 /** The elements of a tensor of any dtype as float64, in row-major order. */
 export function values(t: Tensor): Float64Array {
   if (t.dtype === 'f16' || t.dtype === 'bf16') {
-    const wide = t.detach();
-    const raw = wide.dataSync();
-    wide.dispose();
+    const raw = t.dataSync();
     if (!(raw instanceof Uint16Array)) return Float64Array.from(raw); // Float16Array
     return Float64Array.from(t.dtype === 'f16' ? f16ToF32(raw) : bf16ToF32(raw));
   }

@@ -1,5 +1,5 @@
 /** Gradients of the tape against finite differences, in f64. */
-import { gradients, noGrad, type Tensor, tensor, tidy } from 'longspan';
+import { gradients, type Tensor, tensor, tidy } from 'longspan';
 import { Random } from './random.js';
 
 export interface GradientCheck {
@@ -42,17 +42,15 @@ export async function checkGradients(
 
   const floating = (list: readonly Tensor[]) => list.filter((t) => t.dtype === 'f64');
   const loss = (at: readonly Tensor[]): number =>
-    tidy(() =>
-      noGrad(() => {
-        let total = 0;
-        floating(listOf(fn(...at))).forEach((t, i) => {
-          const y = t.dataSync();
-          const u = upstream[i] as Float64Array;
-          for (let k = 0; k < u.length; k++) total += (y[k] as number) * (u[k] as number);
-        });
-        return total;
-      }),
-    );
+    tidy(() => {
+      let total = 0;
+      floating(listOf(fn(...at))).forEach((t, i) => {
+        const y = t.dataSync();
+        const u = upstream[i] as Float64Array;
+        for (let k = 0; k < u.length; k++) total += (y[k] as number) * (u[k] as number);
+      });
+      return total;
+    });
 
   let checked = 0;
   for (let i = 0; i < inputs.length; i++) {
