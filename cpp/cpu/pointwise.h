@@ -49,6 +49,7 @@ LONGSPAN_INLINE V signOf(V x) {
     }                                                         \
   };
 
+// clang-format off: it takes these products for pointer declarations.
 // In the second expression of a function that is `true`, x is the output.
 LONGSPAN_POINTWISE(Exp, true, vexp(x), x)
 LONGSPAN_POINTWISE(Log, false, vlog(x), 1.0f / x)
@@ -69,6 +70,7 @@ LONGSPAN_POINTWISE(ReluSquared, false, positive(x) * positive(x), 2.0f * positiv
 LONGSPAN_POINTWISE(Floor, false, vfloor(x), V{})
 LONGSPAN_POINTWISE(Round, false, vroundEven(x), V{})
 LONGSPAN_POINTWISE(Sign, false, signOf(x), V{})
+// clang-format on
 #undef LONGSPAN_POINTWISE
 
 // x Phi(x), Phi the standard normal distribution function (Hendrycks and Gimpel 2016).
@@ -99,7 +101,7 @@ struct GeluTanh {
   template <class V>
   static LONGSPAN_INLINE V slope(V x) {
     const V t = clamped(x), p = phi(t);
-    return p + t * p * (1.0f - p) * (constant<V>(1.5957691216057308) + t * t * constant<V>(0.21406443847908007));
+    return p + t * p * (1.0f - p) * (constant<V>(1.5957691216057308) + t * t * constant<V>(0.21406444881780073));
   }
 };
 

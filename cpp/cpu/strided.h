@@ -62,6 +62,14 @@ struct StridedLoop {
       pool.forRange(inner, grain, [&](int64_t begin, int64_t end) { body(offsets(0), begin, end); });
       return;
     }
+    if (inner >= 2 * grain) {  // long runs are cut
+      const int64_t cuts = (inner + grain - 1) / grain;
+      pool.forEach(outer * cuts, [&](int64_t piece, int) {
+        const int64_t begin = piece % cuts * grain;
+        body(offsets(piece / cuts), begin, std::min(inner, begin + grain));
+      });
+      return;
+    }
     const int64_t perPiece = std::max<int64_t>(1, grain / inner);
     pool.forRange(outer, perPiece, [&](int64_t begin, int64_t end) {
       for (int64_t run = begin; run < end; ++run) body(offsets(run), int64_t{0}, inner);

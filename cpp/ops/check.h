@@ -1,6 +1,7 @@
 // The checks validate() is written with. Each returns ok or a Status naming field, value and remedy.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <initializer_list>
 #include <string>
@@ -126,6 +127,45 @@ inline Status broadcastTo(const char* field, TensorView& t, const char* other, c
   }
   t = wide;
   return {};
+}
+
+// The shape two operands broadcast to (NumPy's rules): gives it to `out` and strides of 0 to the
+// operands. An operand that is absent takes the shape of the other.
+inline Status broadcast(const char* field, TensorView& a, const char* other, TensorView& b, DType dtype,
+                        TensorView& out) {
+  std::array<int64_t, kMaxRank> dims{};
+  const int rank = std::max(a.rank, b.rank);
+  for (int i = 0; i < rank; ++i) {
+    const int ia = i - (rank - a.rank), ib = i - (rank - b.rank);
+    const int64_t da = ia < 0 || !a.defined() ? 1 : a.shape[ia];
+    const int64_t db = ib < 0 || !b.defined() ? 1 : b.shape[ib];
+    if (da != db && da != 1 && db != 1) {
+      return Status(Code::shape, field, describe(a),
+                    std::string("It must broadcast with '") + other + "', which is " + describe(b) +
+                        ": axes counted from the end must be equal, or 1 in one of them");
+    }
+    dims[i] = da == 1 ? db : da;
+  }
+  out = TensorView::ofShape(dtype, dims.data(), rank);
+  if (a.defined()) LONGSPAN_RETURN_IF_ERROR(broadcastTo(field, a, other, out));
+  if (b.defined()) LONGSPAN_RETURN_IF_ERROR(broadcastTo(other, b, field, out));
+  return {};
+}
+
+// Distinct axes of t in ascending order, none negative.
+inline Status axes(const char* field, const std::vector<int64_t>& list, const TensorView& t) {
+  for (size_t i = 0; i < list.size(); ++i) {
+    if (list[i] < 0 || list[i] >= t.rank || (i > 0 && list[i] <= list[i - 1])) {
+      return Status(Code::value, field, std::to_string(list[i]),
+                    "Name each axis of " + describe(t) + " at most once, counted from 0");
+    }
+  }
+  return {};
+}
+
+inline Status axis(const char* field, int64_t axis, const TensorView& t) {
+  if (axis >= 0 && axis < t.rank) return {};
+  return Status(Code::value, field, std::to_string(axis), "It must be an axis of " + describe(t));
 }
 
 }  // namespace longspan::check
