@@ -1,3 +1,5 @@
+// lib/attention
+export * from './attention/index.js';
 // lib/core
 export {
   type AtomicFile,

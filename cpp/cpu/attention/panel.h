@@ -1,0 +1,248 @@
+// A panel of queries and its online softmax.
+//
+// Vector lanes are queries: scores are computed as S^T [key][query], so that maximum, exponential,
+// sum and rescaling are all vertical and only Q is transposed. Keys and values are read row-major
+// as broadcast operands.
+//
+// Online softmax (Milakov and Gimelshein 2018; tiled as in FlashAttention, Dao et al. 2022) in base
+// 2. A lane's maximum is raised only when a score exceeds it by more than kSlack, or by its first
+// visible key: O and the sum are rarely rescaled. The decision is taken lane by lane, so a query's
+// result never depends on the others of its panel.
+#pragma once
+
+#include <cmath>
+#include <limits>
+
+#include "cpp/cpu/attention/head_rows.h"
+#include "cpp/cpu/attention/score.h"
+
+namespace longspan::cpu::LONGSPAN_LEVEL {
+
+// Keys per tile: the tile of P, [kKeyTile][64] at v4, shares the first-level cache with Q^T.
+inline constexpr int64_t kKeyTile = 64;
+
+// Keys [begin, begin + count) of one head; rows are zero up to a multiple of the panel's kRows.
+struct KeyTile {
+  int64_t begin, count;
+  HeadRows k, v;
+};
+
+// NR vectors of queries.
+template <int NR>
+struct Panel {
+  static constexpr int kWidth = NR * kLanes;
+  // Rows per register tile: enough accumulators to hide the latency of FMA.
+  static constexpr int kRows = NR == 1 ? 2 * kTileRows : kTileRows;
+  static constexpr float kSlack = 8.0f;
+
+  int64_t dim = 0, valueDim = 0;
+  int64_t rows = 0;
+  float* qt = nullptr;                 // [dim][kWidth]
+  float* ot = nullptr;                 // [padded valueDim][kWidth], not yet divided by the sum
+  int32_t lo[kWidth], hi[kWidth];      // keys each lane sees
+  int64_t fullBegin = 0, fullEnd = 0;  // keys that every lane sees
+  Range range;                         // keys that any lane sees
+  vf maximum[NR], sum[NR];
+
+  static int64_t paddedDim(int64_t dim) { return roundUp(dim, kRows); }
+  void takeScratch(Scratch& scratch, int64_t d, int64_t dv) {
+    dim = d;
+    valueDim = dv;
+    qt = scratch.take(d * kWidth);
+    ot = scratch.take(paddedDim(dv) * kWidth);
+  }
+
+  // bounds(lane) gives the interval of keys that a lane sees.
+  template <class Bounds>
+  void start(HeadRows q, int64_t count, Bounds&& bounds) {
+    rows = count;
+    transposeBlock(q.data, q.stride, rows, dim, qt, kWidth);
+    const int64_t filled = roundUp(rows, kLanes);
+    for (int64_t d = 0; d < dim && filled < kWidth; ++d) {
+      std::fill(qt + d * kWidth + filled, qt + (d + 1) * kWidth, 0.0f);
+    }
+    std::memset(ot, 0, static_cast<size_t>(paddedDim(valueDim) * kWidth) * sizeof(float));
+    for (int v = 0; v < NR; ++v) maximum[v] = sum[v] = vf{};
+    range = {kUnbounded, 0};
+    fullBegin = 0;
+    fullEnd = kUnbounded;
+    for (int64_t i = 0; i < kWidth; ++i) {
+      const Range seen = i < rows ? bounds(i) : Range{};
+      lo[i] = static_cast<int32_t>(seen.begin);
+      hi[i] = static_cast<int32_t>(seen.end);
+      if (i >= rows) continue;
+      fullBegin = std::max(fullBegin, seen.begin);
+      fullEnd = std::min(fullEnd, seen.end);
+      if (seen.empty()) continue;
+      range.begin = std::min(range.begin, seen.begin);
+      range.end = std::max(range.end, seen.end);
+    }
+  }
+
+  // p: scratch of kKeyTile rows of kWidth.
+  template <class Score>
+  void step(const Score& score, const KeyTile& tile, float* p) {
+    if (tile.begin >= range.end || tile.begin + tile.count <= range.begin) return;
+    const bool full =
+        tile.begin >= fullBegin && tile.begin + tile.count <= fullEnd && tile.count % kRows == 0;
+    vf top[NR];
+    if (full) {
+      scores<false>(score, tile, p, top);
+    } else {
+      scores<true>(score, tile, p, top);
+    }
+    softmax(roundUp(tile.count, kRows), p, top);
+    weigh(tile, p);
+  }
+
+  // S^T, minus the running maximum, and each lane's largest of them.
+  template <bool kMasked, class Score>
+  LONGSPAN_INLINE void scores(const Score& score, const KeyTile& tile, float* p, vf (&top)[NR]) {
+    const vf none = vbroadcast(-std::numeric_limits<float>::infinity());
+    for (int v = 0; v < NR; ++v) top[v] = none;
+    for (int64_t j = 0; j < tile.count; j += kRows) {
+      vf c[kRows][NR];
+      tileClear(c);
+      tileMultiply<kRows, NR>(dim, tile.k.data + j * tile.k.stride, 1, tile.k.stride, qt, kWidth,
+                              c);
+#pragma GCC unroll 16
+      for (int r = 0; r < kRows; ++r) {
+        const vi key = vbroadcast(static_cast<int32_t>(tile.begin + j + r));
+#pragma GCC unroll 16
+        for (int v = 0; v < NR; ++v) {
+          vf x = score.below(c[r][v], maximum[v]);
+          if constexpr (kMasked) {
+            x = vselect((key >= vload(lo + v * kLanes)) & (key < vload(hi + v * kLanes)), x, none);
+          }
+          top[v] = vmax(top[v], x);
+          vstore(p + (j + r) * kWidth + v * kLanes, x);
+        }
+      }
+    }
+  }
+
+  LONGSPAN_INLINE void softmax(int64_t count, float* p, const vf (&top)[NR]) {
+    vi raise[NR], any = vi{};
+    for (int v = 0; v < NR; ++v) {
+      const vi first = (sum[v] == 0.0f) & (top[v] > -std::numeric_limits<float>::infinity());
+      raise[v] = (top[v] > kSlack) | first;
+      any |= raise[v];
+    }
+    if (!vany(any)) {
+      exponentials<false>(count, p, top);
+      return;
+    }
+    vf delta[NR], factor[NR];
+    vi rescale = vi{};
+    for (int v = 0; v < NR; ++v) {
+      delta[v] = vselect(raise[v], top[v], vf{});
+      const vi old = raise[v] & (sum[v] != 0.0f);
+      factor[v] = vselect(old, vexp2Fast(-delta[v]), vbroadcast(1.0f));
+      maximum[v] += delta[v];
+      sum[v] *= factor[v];
+      rescale |= old;
+    }
+    if (vany(rescale)) {
+      for (int64_t d = 0; d < valueDim; ++d) {
+        for (int v = 0; v < NR; ++v) {
+          float* o = ot + d * kWidth + v * kLanes;
+          vstore(o, vload(o) * factor[v]);
+        }
+      }
+    }
+    exponentials<true>(count, p, delta);
+  }
+
+  template <bool kShift>
+  LONGSPAN_INLINE void exponentials(int64_t count, float* p, const vf (&shift)[NR]) {
+    for (int64_t j = 0; j < count; ++j) {
+#pragma GCC unroll 16
+      for (int v = 0; v < NR; ++v) {
+        float* at = p + j * kWidth + v * kLanes;
+        vf x = vload(at);
+        if constexpr (kShift) x -= shift[v];
+        x = vexp2Fast(x);
+        sum[v] += x;
+        vstore(at, x);
+      }
+    }
+  }
+
+  // O^T[d][query] += sum over keys of V[key][d] P^T[key][query]
+  LONGSPAN_INLINE void weigh(const KeyTile& tile, const float* p) {
+    for (int64_t d = 0; d < valueDim; d += kRows) {
+      vf c[kRows][NR];
+#pragma GCC unroll 16
+      for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
+        for (int v = 0; v < NR; ++v) c[r][v] = vload(ot + (d + r) * kWidth + v * kLanes);
+      }
+      tileMultiply<kRows, NR>(tile.count, tile.v.data + d, tile.v.stride, 1, p, kWidth, c);
+#pragma GCC unroll 16
+      for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
+        for (int v = 0; v < NR; ++v) vstore(ot + (d + r) * kWidth + v * kLanes, c[r][v]);
+      }
+    }
+  }
+
+  // The state that partial results over disjoint keys are merged from: maxima and sums,
+  // [2][kWidth].
+  void save(float* statistics) const {
+    for (int v = 0; v < NR; ++v) {
+      vstore(statistics + v * kLanes, maximum[v]);
+      vstore(statistics + kWidth + v * kLanes, sum[v]);
+    }
+  }
+  void restore(const float* statistics) {
+    for (int v = 0; v < NR; ++v) {
+      maximum[v] = vload(statistics + v * kLanes);
+      sum[v] = vload(statistics + kWidth + v * kLanes);
+    }
+  }
+  void absorb(const float* otherOt, const float* statistics) {
+    vf mine[NR], theirs[NR];
+    for (int v = 0; v < NR; ++v) {
+      const vf m = vload(statistics + v * kLanes), total = vload(statistics + kWidth + v * kLanes);
+      const vi empty = sum[v] == 0.0f, otherEmpty = total == 0.0f;
+      // A side that saw no key has no maximum and weighs nothing.
+      const vf top = vselect(empty, m, vselect(otherEmpty, maximum[v], vmax(maximum[v], m)));
+      mine[v] = vselect(empty, vf{}, vexp2Fast(maximum[v] - top));
+      theirs[v] = vselect(otherEmpty, vf{}, vexp2Fast(m - top));
+      sum[v] = sum[v] * mine[v] + total * theirs[v];
+      maximum[v] = top;
+    }
+    for (int64_t d = 0; d < valueDim; ++d) {
+      for (int v = 0; v < NR; ++v) {
+        const int64_t at = d * kWidth + v * kLanes;
+        vstore(ot + at, vload(ot + at) * mine[v] + vload(otherOt + at) * theirs[v]);
+      }
+    }
+  }
+
+  // Divides by the sums; lanes that saw no key become 0.
+  void normalize() {
+    vf inverse[NR];
+    for (int v = 0; v < NR; ++v) inverse[v] = vselect(sum[v] == 0.0f, vf{}, 1.0f / sum[v]);
+    for (int64_t d = 0; d < valueDim; ++d) {
+      for (int v = 0; v < NR; ++v) {
+        float* o = ot + d * kWidth + v * kLanes;
+        vstore(o, vload(o) * inverse[v]);
+      }
+    }
+  }
+
+  // Natural log-sum-exp of each lane.
+  void logSumExp(float (&lse)[kWidth]) const {
+    for (int v = 0; v < NR; ++v) {
+      vstore(lse + v * kLanes, maximum[v]);
+      for (int i = 0; i < kLanes; ++i) {
+        const float total = sum[v][i];
+        float& x = lse[v * kLanes + i];
+        x = total == 0.0f ? -std::numeric_limits<float>::infinity() : x * kLn2 + std::log(total);
+      }
+    }
+  }
+};
+
+}  // namespace longspan::cpu::LONGSPAN_LEVEL

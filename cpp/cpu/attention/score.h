@@ -1,0 +1,67 @@
+// What happens to a product q . k before the softmax. The score of an attention kernel is a policy:
+//
+//   vf below(vf product, vf m);                     // logit - m, both in base 2
+//   vf below(vf product, vf m, vf& slope);          // also d logit / d (scale * product), natural
+//   static constexpr bool kPlain;                   // the slope is always 1
+//
+// The factor is applied here, by an FMA with the subtraction, and not to Q beforehand: large logits
+// then cancel before anything is rounded, and forward and backward see the same bits.
+#pragma once
+
+#include "cpp/cpu/exponential.h"
+#include "cpp/ops/attention/problem.h"
+
+namespace longspan::cpu::LONGSPAN_LEVEL {
+
+inline constexpr double kLog2E = 1.4426950408889634;
+inline constexpr float kLn2 = 0.693147181f;
+
+struct ScaledScore {
+  static constexpr bool kPlain = true;
+  float factor;
+  explicit ScaledScore(const ops::AttentionProblem& p)
+      : factor(static_cast<float>(p.scale * kLog2E)) {}
+  LONGSPAN_INLINE vf below(vf product, vf m) const { return vfma(product, vbroadcast(factor), -m); }
+};
+
+// tanh with small relative error: an odd polynomial below 0.625 (coefficients of Moshier's Cephes),
+// 1 - 2 / (e^2x + 1) above.
+LONGSPAN_INLINE vf vtanhOf(vf x) {
+  const vf size = vabs(x);
+  const vf e = vexp2Fast(vmin(size, vbroadcast(20.0f)) * static_cast<float>(2 * kLog2E));
+  const vf far = 1.0f - 2.0f / (e + 1.0f);
+  const vf square = x * x;
+  const vf near = vfma(size * square,
+                       detail::poly(square, vbroadcast(-5.70498872745e-3f), 2.06390887954e-2f,
+                                    -5.37397155531e-2f, 1.33314422036e-1f, -3.33332819422e-1f),
+                       size);
+  const vf result = vselect(size < 0.625f, near, far);
+  return (vf)((vi)vselect(x == x, result, x) | ((vi)x & INT32_MIN));
+}
+
+// softcap * tanh(scale * q . k / softcap)
+struct SoftCappedScore {
+  static constexpr bool kPlain = false;
+  float factor, cap;
+  explicit SoftCappedScore(const ops::AttentionProblem& p)
+      : factor(static_cast<float>(p.scale / p.softcap)),
+        cap(static_cast<float>(p.softcap * kLog2E)) {}
+  LONGSPAN_INLINE vf below(vf product, vf m) const {
+    vf slope;
+    return below(product, m, slope);
+  }
+  LONGSPAN_INLINE vf below(vf product, vf m, vf& slope) const {
+    const vf t = vtanhOf(product * factor);
+    slope = 1.0f - t * t;
+    return vfma(t, vbroadcast(cap), -m);
+  }
+};
+
+// Calls f with the problem's score policy.
+template <class F>
+decltype(auto) dispatchScore(const ops::AttentionProblem& p, F&& f) {
+  if (p.softcap > 0) return f(SoftCappedScore(p));
+  return f(ScaledScore(p));
+}
+
+}  // namespace longspan::cpu::LONGSPAN_LEVEL

@@ -1,0 +1,1 @@
+export { type AttentionOptions, type AttentionWindow, attention } from './attention.js';
