@@ -1,0 +1,195 @@
+/** The preallocated key/value cache of decoding. */
+import { noGrad } from '../core/autograd/index.js';
+import { full, tensor, zeros } from '../core/create.js';
+import { field, nativeOperator, show } from '../core/declare.js';
+import type { Device } from '../core/device.js';
+import type { DType } from '../core/dtype.js';
+import { ArgumentError } from '../core/errors.js';
+import { checkOptions } from '../core/options.js';
+import { keep } from '../core/scope.js';
+import type { Tensor } from '../core/tensor.js';
+
+const appendCall = nativeOperator('kvCacheAppend', {
+  keys: field.inout,
+  values: field.inout,
+  lengths: field.inout,
+  k: field.input,
+  v: field.input,
+  counts: field.optional,
+});
+
+const truncateCall = nativeOperator('kvCacheTruncate', {
+  lengths: field.inout,
+  limits: field.input,
+});
+
+const reorderCall = nativeOperator('kvCacheReorder', {
+  keys: field.input,
+  values: field.input,
+  lengths: field.input,
+  indices: field.input,
+  newKeys: field.output,
+  newValues: field.output,
+  newLengths: field.output,
+});
+
+/** What a {@link KvCache} is made for. */
+export interface KvCacheOptions {
+  batch: number;
+  /** Heads of keys and values. */
+  heads: number;
+  /** Most tokens a batch entry can hold. */
+  capacity: number;
+  /** D, the last axis of keys. */
+  headDim: number;
+  /** Dv, the last axis of values. Default `headDim`. */
+  valueDim?: number;
+  /** Default f32. */
+  dtype?: DType;
+  /** Default `cpu`. */
+  device?: Device | string;
+}
+
+/**
+ * Keys and values of the tokens seen so far, with one length per batch entry. Memory is allocated once;
+ * lengths live on the device, so that decoding steps never wait and can be captured. Its tensors survive
+ * `tidy`; `dispose()` frees them.
+ *
+ * @example
+ * using cache = new KvCache({ batch: 1, heads: 2, capacity: 16, headDim: 4 });
+ * cache.append(ones([1, 2, 3, 4]), ones([1, 2, 3, 4]));
+ * cache.lengths.dataSync(); // 3
+ */
+export class KvCache {
+  /** [B, H, capacity, D]; rows beyond a length hold anything. */
+  keys: Tensor;
+  /** [B, H, capacity, Dv] */
+  values: Tensor;
+  /** i32[B] */
+  lengths: Tensor;
+  readonly capacity: number;
+  readonly #options: KvCacheOptions;
+
+  /** @throws ArgumentError for a misspelt option or sizes that are not whole numbers from 1 on */
+  constructor(options: KvCacheOptions) {
+    checkOptions('KvCache', options, [
+      'batch',
+      'heads',
+      'capacity',
+      'headDim',
+      'valueDim',
+      'dtype',
+      'device',
+    ]);
+    for (const name of ['batch', 'heads', 'capacity', 'headDim', 'valueDim'] as const) {
+      const size = options[name];
+      if (name === 'valueDim' && size === undefined) continue;
+      if (!Number.isSafeInteger(size) || (size as number) < 1) {
+        throw new ArgumentError(
+          'ERR_VALUE',
+          'KvCache',
+          name,
+          show(size),
+          'Use a whole number from 1 on',
+        );
+      }
+    }
+    this.#options = { ...options };
+    this.capacity = options.capacity;
+    [this.keys, this.values, this.lengths] = this.#allocate();
+  }
+
+  #allocate(): [Tensor, Tensor, Tensor] {
+    const {
+      batch,
+      heads,
+      capacity,
+      headDim,
+      valueDim = headDim,
+      dtype = 'f32',
+      device,
+    } = this.#options;
+    const on = device === undefined ? {} : { device };
+    return [
+      keep(zeros([batch, heads, capacity, headDim], { dtype, ...on })),
+      keep(zeros([batch, heads, capacity, valueDim], { dtype, ...on })),
+      keep(zeros([batch], { dtype: 'i32', ...on })),
+    ];
+  }
+
+  /**
+   * Writes new tokens behind the cached ones and advances the lengths.
+   *
+   * A batch entry without room makes the operator fail when it runs: nothing is written, and the cache
+   * and whatever is computed from it carry that error until {@link reset}.
+   *
+   * @param k new keys, [B, H, T, D] in the dtype of the cache
+   * @param v new values, [B, H, T, Dv]
+   * @param options.counts i32[B]: how many of the T tokens each entry takes, for ragged prompts padded at
+   *   the end. Default: all
+   */
+  append(k: Tensor, v: Tensor, options: { counts?: Tensor } = {}): void {
+    checkOptions('KvCache.append', options, ['counts']);
+    const { keys, values, lengths } = this;
+    appendCall({ keys, values, lengths, k, v, counts: options.counts });
+    for (const t of [keys, values, lengths]) t.storage.version++;
+  }
+
+  /** Forgets the tokens from position `length` on; entries that are shorter stay as they are. */
+  truncate(length: number | Tensor): void {
+    if (typeof length === 'number') {
+      if (!Number.isInteger(length) || length < 0) {
+        throw new ArgumentError(
+          'ERR_VALUE',
+          'KvCache.truncate',
+          'length',
+          show(length),
+          'Use a whole number from 0 on, or i32[B] with one per batch entry',
+        );
+      }
+      const most = Math.min(length, this.capacity);
+      const limits = full([1], most, { dtype: 'i32', device: this.lengths.device });
+      truncateCall({ lengths: this.lengths, limits });
+      limits.dispose();
+    } else {
+      truncateCall({ lengths: this.lengths, limits: length });
+    }
+    this.lengths.storage.version++;
+  }
+
+  /**
+   * Batch entry i becomes a copy of entry `indices[i]`, as beam search needs. The number of entries may
+   * change. `keys`, `values` and `lengths` are new tensors afterwards.
+   *
+   * @param indices i32[B'], or numbers; an index outside the batch fails when the operator runs
+   */
+  reorder(indices: Tensor | readonly number[]): void {
+    const given = 'isTensor' in indices;
+    const order = given
+      ? (indices as Tensor)
+      : tensor(Int32Array.from(indices as readonly number[]), { device: this.lengths.device });
+    const { keys, values, lengths } = this;
+    const moved = noGrad(() => reorderCall({ keys, values, lengths, indices: order }));
+    if (!given) order.dispose();
+    this.dispose();
+    this.keys = keep(moved.newKeys);
+    this.values = keep(moved.newValues);
+    this.lengths = keep(moved.newLengths);
+  }
+
+  /** Empties the cache. Also mends one that an overflow has poisoned; the tensors are new. */
+  reset(): void {
+    this.dispose();
+    [this.keys, this.values, this.lengths] = this.#allocate();
+  }
+
+  /** Frees the memory. */
+  dispose(): void {
+    this.keys.dispose();
+    this.values.dispose();
+    this.lengths.dispose();
+  }
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
