@@ -47,7 +47,7 @@ napi_value callOperator(napi_env env, napi_callback_info info) {
   try {
     PackedCall frame(e);
     Status status = frame.status();
-    if (status.ok()) status = operators().at(index)->call(frame);
+    if (status.ok()) status = operators().at(index).call(frame);
     if (!status.ok()) code = e.fail(std::move(status));
     e.afterAllocation();
   } catch (const std::exception& error) {
@@ -172,7 +172,7 @@ Napi::Value write(const Napi::CallbackInfo& info) {
   Task task;
   task.name = "write";
   task.writes.push_back(slot->buffer);
-  detail::orderAfterUses(task, *slot->buffer, stream->shared_from_this(), true);
+  orderAfterUses(task, *slot->buffer, stream->shared_from_this(), true);
   // A write to a part must not clear the poison of the rest.
   if (bytes < slot->buffer->bytes()) task.reads.push_back(slot->buffer);
   task.run = [staged = std::move(staged), v](Workspace) {
@@ -184,7 +184,7 @@ Napi::Value write(const Napi::CallbackInfo& info) {
   };
   Buffer& buffer = *slot->buffer;
   const uint64_t ticket = stream->submit(std::move(task));
-  detail::recordUse(buffer, stream->shared_from_this(), ticket, true);
+  recordUse(buffer, stream->shared_from_this(), ticket, true);
   return code(info, 0);
 }
 
@@ -200,7 +200,7 @@ Napi::Value read(const Napi::CallbackInfo& info) {
   Task task;
   task.name = "read";
   task.reads.push_back(slot->buffer);
-  detail::orderAfterUses(task, *slot->buffer, stream->shared_from_this(), false);
+  orderAfterUses(task, *slot->buffer, stream->shared_from_this(), false);
   const auto bytes = static_cast<size_t>(v.bytes());
   task.done = [completions = e.completions, id, target, v, bytes](const Status& status) {
     const std::byte* source =
@@ -210,7 +210,7 @@ Napi::Value read(const Napi::CallbackInfo& info) {
   e.completions->begin(info.Env(), id, info[1]);
   Buffer& buffer = *slot->buffer;
   const uint64_t ticket = stream->submit(std::move(task));
-  detail::recordUse(buffer, stream->shared_from_this(), ticket, false);
+  recordUse(buffer, stream->shared_from_this(), ticket, false);
   return code(info, 0);
 }
 
@@ -332,10 +332,10 @@ Napi::Value describeOperators(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   Napi::Array list = Napi::Array::New(env);
   uint32_t i = 0;
-  for (const Operator* op : operators()) {
+  for (const Operator& op : operators()) {
     Napi::Array fields = Napi::Array::New(env);
     uint32_t j = 0;
-    for (const FieldDescription& f : op->describe()) {
+    for (const FieldDescription& f : op.describe()) {
       Napi::Object field = Napi::Object::New(env);
       field.Set("kind", kKinds[static_cast<int>(f.kind)]);
       field.Set("name", f.name);
@@ -347,7 +347,7 @@ Napi::Value describeOperators(const Napi::CallbackInfo& info) {
       fields.Set(j++, field);
     }
     Napi::Object entry = Napi::Object::New(env);
-    entry.Set("name", op->name());
+    entry.Set("name", op.name);
     entry.Set("fields", fields);
     list.Set(i++, entry);
   }

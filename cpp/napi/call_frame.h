@@ -29,8 +29,7 @@ class PackedCall final : public CallFrame {
   double readNumber() override { return *cursor_++; }
   void readIntegers(std::vector<int64_t>& out) override;
   const Status& status() const override { return status_; }
-  Stream& stream() override { return *stream_; }
-  std::shared_ptr<Stream> streamRef() override { return stream_; }
+  const std::shared_ptr<Stream>& stream() const override { return stream_; }
   BufferRef newBuffer(size_t bytes) override;
   BufferRef refOf(const TensorView& view) override;
   void beginOutputs() override { cursor_ = environment_.call; }

@@ -16,7 +16,6 @@
 #pragma once
 
 #include <memory>
-#include <string>
 #include <vector>
 
 #include "cpp/core/status.h"
@@ -34,34 +33,59 @@ struct Context {
 };
 }  // namespace cpu
 
-// How a packed call is read and its outputs are handed back; implemented by cpp/napi.
-class CallFrame;
-
-class Operator {
+// One call's parameters behind a common face.
+class Call {
  public:
-  virtual ~Operator() = default;
-  virtual const char* name() const = 0;
-  virtual std::vector<FieldDescription> describe() const = 0;
+  virtual ~Call() = default;
+  virtual void fields(FieldVisitor& visitor) = 0;
+  virtual Status validate() = 0;
+  virtual size_t workspace(int threads) const = 0;
+  virtual Status runOnCpu(cpu::Context& context) const = 0;
+};
+
+class CallFrame;  // a packed call, see enqueue.h
+
+struct Operator {
+  const char* name;
+  std::shared_ptr<Call> (*newCall)();
+
+  std::vector<FieldDescription> describe() const;
   // Reads the frame, validates, allocates outputs, enqueues, writes the outputs' handles.
-  virtual Status call(CallFrame& frame) const = 0;
+  Status call(CallFrame& frame) const;
 };
 
 // Sorted by name, complete once static initialisation is over.
-const std::vector<const Operator*>& operators();
-void addOperator(std::unique_ptr<Operator> op);
+const std::vector<Operator>& operators();
 
-template <class P>
-using CpuKernel = Status (*)(const P&, cpu::Context&);
+struct OperatorRegistrar {
+  explicit OperatorRegistrar(Operator op);
+};
 
-template <class P>
-size_t workspaceOf(const P& params, int threads) {
-  if constexpr (requires { params.workspace(threads); }) {
-    return params.workspace(threads);
-  } else {
-    return 0;
+template <class P, Status (*Kernel)(const P&, cpu::Context&)>
+class CallOf final : public Call {
+ public:
+  static std::shared_ptr<Call> create() { return std::make_shared<CallOf>(); }
+
+  void fields(FieldVisitor& visitor) override { params_.fields(visitor); }
+  Status validate() override { return params_.validate(); }
+  size_t workspace(int threads) const override {
+    if constexpr (requires { params_.workspace(threads); }) {
+      return params_.workspace(threads);
+    } else {
+      return 0;
+    }
   }
-}
+  Status runOnCpu(cpu::Context& context) const override { return Kernel(params_, context); }
+
+ private:
+  P params_{};
+};
 
 }  // namespace longspan
 
-#include "cpp/ops/enqueue.h"
+#define LONGSPAN_OPERATOR(Params, kernel)                                     \
+  static const ::longspan::OperatorRegistrar registrar_##Params {             \
+    {                                                                         \
+      Params::name, &::longspan::CallOf<Params, &::longspan::cpu::kernel>::create \
+    }                                                                         \
+  }

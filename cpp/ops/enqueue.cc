@@ -1,0 +1,175 @@
+// From a packed call to a task: the one path every operator takes.
+#include "cpp/ops/enqueue.h"
+
+#include <utility>
+
+#include "cpp/ops/operator.h"
+
+namespace longspan {
+namespace {
+
+class Describer final : public FieldVisitor {
+ public:
+  std::vector<FieldDescription> found;
+  void number(const char* name, double&) override { add(FieldKind::number, name); }
+  void integer(const char* name, int64_t&) override { add(FieldKind::integer, name); }
+  void flag(const char* name, bool&) override { add(FieldKind::flag, name); }
+  void integers(const char* name, std::vector<int64_t>&) override { add(FieldKind::integers, name); }
+
+ protected:
+  void tensor(FieldKind kind, const char* name, TensorView&) override { add(kind, name); }
+  void tensors(FieldKind kind, const char* name, TensorList&) override { add(kind, name); }
+  void chosen(const char* name, int&, Names names) override {
+    found.push_back({FieldKind::choice, name, {names.begin(), names.end()}});
+  }
+
+ private:
+  void add(FieldKind kind, const char* name) { found.push_back({kind, name, {}}); }
+};
+
+class Reader final : public FieldVisitor {
+ public:
+  explicit Reader(CallFrame& frame) : frame_(frame) {}
+  void number(const char*, double& x) override { x = frame_.readNumber(); }
+  void integer(const char*, int64_t& x) override { x = static_cast<int64_t>(frame_.readNumber()); }
+  void flag(const char*, bool& x) override { x = frame_.readNumber() != 0; }
+  void integers(const char*, std::vector<int64_t>& list) override { frame_.readIntegers(list); }
+
+ protected:
+  void tensor(FieldKind kind, const char* name, TensorView& t) override {
+    if (!isOutput(kind)) frame_.readTensor(name, t, kind != FieldKind::optional, isInout(kind));
+  }
+  void tensors(FieldKind kind, const char* name, TensorList& list) override {
+    if (!isOutput(kind)) frame_.readTensors(name, list, isInout(kind), kind == FieldKind::optionalInouts);
+  }
+  void chosen(const char*, int& index, Names) override { index = static_cast<int>(frame_.readNumber()); }
+
+ private:
+  CallFrame& frame_;
+};
+
+// Gives outputs their buffers and tells the task what it reads, writes and waits for.
+class Collector final : public FieldVisitor {
+ public:
+  struct Use {
+    Buffer* buffer;
+    bool writes;
+  };
+  std::vector<Use> uses;  // recorded once the task has a ticket
+
+  Collector(CallFrame& frame, Task& task) : frame_(frame), task_(task) {}
+
+ protected:
+  void tensor(FieldKind kind, const char*, TensorView& t) override {
+    if (!t.defined()) return;
+    BufferRef ref;
+    if (isOutput(kind) && t.buffer == nullptr) {
+      ref = frame_.newBuffer(static_cast<size_t>(t.bytes()));
+      t.buffer = ref.get();
+    } else {
+      ref = frame_.refOf(t);
+      orderAfterUses(task_, *ref, frame_.stream(), isInout(kind));
+    }
+    uses.push_back({ref.get(), isOutput(kind) || isInout(kind)});
+    if (uses.back().writes) task_.writes.push_back(ref);
+    if (!isOutput(kind)) task_.reads.push_back(std::move(ref));
+  }
+  void tensors(FieldKind kind, const char* name, TensorList& list) override {
+    for (TensorView& t : list) tensor(kind, name, t);
+  }
+
+ private:
+  CallFrame& frame_;
+  Task& task_;
+};
+
+class OutputWriter final : public FieldVisitor {
+ public:
+  explicit OutputWriter(CallFrame& frame) : frame_(frame) { frame_.beginOutputs(); }
+
+ protected:
+  void tensor(FieldKind kind, const char*, TensorView& t) override {
+    if (isOutput(kind)) frame_.writeTensor(t, t.defined() ? frame_.refOf(t) : nullptr);
+  }
+  void tensors(FieldKind kind, const char* name, TensorList& list) override {
+    if (!isOutput(kind)) return;
+    frame_.writeCount(list.size());
+    for (TensorView& t : list) tensor(kind, name, t);
+  }
+
+ private:
+  CallFrame& frame_;
+};
+
+class Binder final : public FieldVisitor {
+ protected:
+  void tensor(FieldKind, const char*, TensorView& t) override {
+    if (t.defined()) t.base = t.buffer->data();
+  }
+  void tensors(FieldKind kind, const char* name, TensorList& list) override {
+    for (TensorView& t : list) tensor(kind, name, t);
+  }
+};
+
+}  // namespace
+
+void orderAfterUses(Task& task, const Buffer& buffer, const std::shared_ptr<Stream>& stream, bool writes) {
+  const auto waitFor = [&](const Event& e) {
+    if (e.stream && e.stream != stream && !e.stream->finished(e.ticket)) task.after.push_back(e);
+  };
+  waitFor(buffer.lastWrite);
+  if (writes) {
+    for (const Event& e : buffer.lastReads) waitFor(e);
+  }
+}
+
+void recordUse(Buffer& buffer, const std::shared_ptr<Stream>& stream, uint64_t ticket, bool writes) {
+  if (writes) {
+    buffer.lastWrite = {stream, ticket};
+    buffer.lastReads.clear();
+    return;
+  }
+  for (Event& e : buffer.lastReads) {
+    if (e.stream == stream) {
+      e.ticket = ticket;
+      return;
+    }
+  }
+  buffer.lastReads.push_back({stream, ticket});
+}
+
+std::vector<FieldDescription> Operator::describe() const {
+  Describer describer;
+  newCall()->fields(describer);
+  return std::move(describer.found);
+}
+
+Status Operator::call(CallFrame& frame) const {
+  const std::shared_ptr<Call> call = newCall();
+  Reader reader(frame);
+  call->fields(reader);
+  if (!frame.status().ok()) return frame.status();
+  LONGSPAN_RETURN_IF_ERROR(call->validate());
+
+  Task task;
+  task.name = name;
+  Collector collector(frame, task);
+  call->fields(collector);
+  OutputWriter outputs(frame);
+  call->fields(outputs);
+
+  ThreadPool& pool = ThreadPool::shared();
+  task.workspaceBytes = call->workspace(pool.size());
+  task.run = [call, &pool](Workspace workspace) {
+    Binder binder;
+    call->fields(binder);
+    cpu::Context context{pool, workspace};
+    return call->runOnCpu(context);
+  };
+  const std::shared_ptr<Stream>& stream = frame.stream();
+  const uint64_t ticket = stream->submit(std::move(task));
+  for (const Collector::Use& use : collector.uses) recordUse(*use.buffer, stream, ticket, use.writes);
+  return {};
+}
+
+}  // namespace longspan
