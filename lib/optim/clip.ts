@@ -38,7 +38,15 @@ export function clipGradNorm(
   return norm;
 }
 
-/** Moves every element of the gradients of `params` into [-limit, limit], in place. */
+/**
+ * Moves every element of the gradients of `params` into [-limit, limit], in place.
+ *
+ * @example
+ * const w = tensor([3, -4]).requireGrad();
+ * backward(sum(mul(w, w)));
+ * clipGradValue([w], 5);
+ * console.log(w.grad?.dataSync()); // 5, -5
+ */
 export function clipGradValue(params: Iterable<Tensor>, limit: number): void {
   const grads = gradients(params);
   if (grads.length > 0) clampTensors(grads, limit);

@@ -1,0 +1,105 @@
+import { attention, type Tensor } from 'longspan';
+import {
+  type Adapter,
+  type CaseInputs,
+  type Computed,
+  gradientsOf,
+  type NotOffered,
+  notOffered,
+} from '../adapter.js';
+
+interface Params {
+  causal: boolean;
+  window: [left: number, right: number];
+  scale: number;
+  softcap: number;
+}
+
+/** i32 [B] lengths of a mask [B, ..., N] whose ones come first; undefined where they do not. */
+export function lengthsOf(inputs: CaseInputs, name: string): Tensor | undefined {
+  const { shape, data } = inputs.host(name);
+  const [batch, n] = [shape[0], shape[shape.length - 1]];
+  const lengths: number[] = [];
+  for (let b = 0; b < batch; b++) {
+    const row = data.subarray(b * n, (b + 1) * n);
+    const length = row.reduce((sum, one) => sum + one, 0);
+    if (row.subarray(0, length).includes(0)) return undefined;
+    lengths.push(length);
+  }
+  return data.length === batch * n ? inputs.make(lengths, [batch], 'i32') : undefined;
+}
+
+function exact(inputs: CaseInputs): Computed | NotOffered {
+  if (inputs.has('cu_seqlens_q')) return notOffered('packed sequences of unequal length');
+  if (inputs.has('alibi_slopes')) return notOffered('ALiBi biases');
+  const { causal, window, scale, softcap } = inputs.params<Params>();
+  const lengths: { keyLengths?: Tensor; queryLengths?: Tensor } = {};
+  for (const [option, mask] of [
+    ['keyLengths', 'key_padding_mask'],
+    ['queryLengths', 'query_padding_mask'],
+  ] as const) {
+    if (!inputs.has(mask)) continue;
+    const found = lengthsOf(inputs, mask);
+    if (!found) return notOffered('padding elsewhere than at the end');
+    lengths[option] = found;
+  }
+  const [q, k, v] = ['q', 'k', 'v'].map((name) => inputs.leaf(name));
+  const [out, lse] = attention(q, k, v, {
+    ...{ causal, scale, window, ...lengths, returnLse: true },
+    ...(softcap > 0 && { softcap }),
+  });
+  const upstream: [Tensor, Tensor][] = [[out, inputs.tensor('d_out')]];
+  if (inputs.has('d_lse')) {
+    const { data, shape } = inputs.host('d_lse');
+    upstream.push([lse, inputs.make(data, shape, lse.dtype === 'f64' ? 'f64' : 'f32')]);
+  }
+  const gradients = gradientsOf(upstream, { 'grad.q': q, 'grad.k': k, 'grad.v': v });
+  if (!inputs.has('query_padding_mask')) return { out, lse, ...gradients };
+  const mask = inputs.host('query_padding_mask').data;
+  const [, heads, n] = lse.shape;
+  const offers = (i: number): boolean => mask[Math.floor(i / (heads * n)) * n + (i % n)] === 1;
+  const otherwise =
+    'queries that are padding see nothing: -Infinity, where the case goes on to count';
+  return { out, lse: { values: lse, offers, otherwise }, ...gradients };
+}
+
+export const exactAttention: Adapter = {
+  mechanism: 'exact_softmax_attention',
+  single: true,
+  run: exact,
+};
+
+/** Its masks are causal, or the padding of keys; the probabilities are what identity values give. */
+function scaledDotProduct(inputs: CaseInputs): Computed | NotOffered {
+  const [q, k, v] = ['in.q', 'in.k', 'in.v'].map((name) => inputs.leaf(name));
+  let options: { causal?: boolean; keyLengths?: Tensor } = {};
+  if (inputs.has('in.mask')) {
+    const { shape, data } = inputs.host('in.mask');
+    const [n, m] = shape.slice(-2);
+    const causal =
+      n > 1 && data.every((seen, i) => seen === Number(i % m <= (i % (n * m)) / m + m - n));
+    const keyLengths = causal ? undefined : lengthsOf(inputs, 'in.mask');
+    if (!causal && !keyLengths) return notOffered('masks other than causal ones and key padding');
+    options = causal ? { causal } : { keyLengths };
+  }
+  const y = attention(q, k, v, options);
+  const keys = k.dim(2);
+  const identity = Float64Array.from({ length: keys * keys }, (_, i) =>
+    Number(i % (keys + 1) === 0),
+  );
+  const values = inputs.make(identity, [keys, keys]);
+  const heads = [...k.shape.slice(0, 2), keys, keys];
+  const everywhere = values.viewAs(heads, [0, 0, keys, 1], 0);
+  const leaves = { 'grad.q': q, 'grad.k': k, 'grad.v': v };
+  return {
+    'out.y': y,
+    'out.p': attention(q, k, everywhere, options),
+    ...gradientsOf([[y, inputs.tensor('up.y')]], leaves),
+  };
+}
+
+export const dotProductAttention: Adapter = {
+  mechanism: 'attention',
+  single: true,
+  run: scaledDotProduct,
+};
