@@ -1,5 +1,0 @@
-import { writeFileAtomic } from 'longspan';
-await writeFileAtomic('state.json', JSON.stringify({ step: 100 }));
-
-
-export {};

@@ -1,6 +1,0 @@
-import { isRecording, noGrad } from 'longspan';
-isRecording(); // true
-noGrad(() => isRecording()); // false
-
-
-export {};

@@ -1,5 +1,0 @@
-import { autoFallbackReason, device } from 'longspan';
-if (device('auto').name === 'cpu') console.log(autoFallbackReason());
-
-
-export {};

@@ -1,5 +1,0 @@
-import { manualSeed } from 'longspan';
-manualSeed(1234);
-
-
-export {};

@@ -1,6 +1,0 @@
-import { isSafetensorsDtype } from 'longspan';
-isSafetensorsDtype('BF16'); // true
-isSafetensorsDtype('bf16'); // false
-
-
-export {};

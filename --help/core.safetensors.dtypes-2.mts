@@ -1,5 +1,0 @@
-import { bitsPerElement } from 'longspan';
-bitsPerElement('BF16'); // 16
-
-
-export {};

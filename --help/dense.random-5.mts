@@ -1,5 +1,0 @@
-import { permutation } from 'longspan';
-const order = permutation(10);
-
-
-export {};

@@ -1,5 +1,0 @@
-import { readCheckpointInfo } from 'longspan';
-const { model, step } = await readCheckpointInfo('run/step-100.safetensors');
-
-
-export {};

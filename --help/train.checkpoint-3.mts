@@ -1,5 +1,0 @@
-import { loadCheckpoint } from 'longspan';
-const info = await loadCheckpoint('run/step-100.safetensors', model);
-
-
-export {};

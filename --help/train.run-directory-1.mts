@@ -1,6 +1,0 @@
-import { openRun } from 'longspan';
-const run = openRun('runs/book');
-run.latest()?.step; // where it would resume
-
-
-export {};
