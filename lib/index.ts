@@ -22,6 +22,8 @@ export * from './core/safetensors/index.js';
 
 // lib/dense
 export * from './dense/index.js';
+// lib/models
+export * from './models/index.js';
 // lib/nn
 export { type SinusoidalOptions, sinusoidalPositions } from './nn/functional/sinusoidal.js';
 export * from './nn/index.js';

@@ -1,0 +1,15 @@
+export { gpt2Name, gpt2Presets, type LoadGpt2Options, loadGpt2 } from './gpt2.js';
+export { stateScorer, type TranslateOptions, translate } from './search.js';
+export {
+  type SequenceLengths,
+  Transformer,
+  type TransformerConfig,
+  type TransformerOptions,
+  transformerPresets,
+} from './transformer.js';
+export {
+  type LanguageModelLossOptions,
+  TransformerLM,
+  type TransformerLMConfig,
+  type TransformerLMOptions,
+} from './transformer-lm.js';

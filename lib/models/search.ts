@@ -1,0 +1,82 @@
+/** Beam search and greedy decoding with the encoder-decoder. */
+import { noGrad } from '../core/autograd/index.js';
+import { fromBytes } from '../core/create.js';
+import { copy } from '../core/primitives.js';
+import { tidy } from '../core/scope.js';
+import type { Tensor } from '../core/tensor.js';
+import type { DecodingState } from '../nn/decoding-state.js';
+import {
+  type BeamScorer,
+  type BeamSearchOptions,
+  beamSearch,
+  type Hypothesis,
+} from '../train/beam-search.js';
+import type { Transformer } from './transformer.js';
+
+/**
+ * A scorer for `beamSearch` that keeps keys and values of what was decoded: each step costs one
+ * position, and a row that continues another takes over its state.
+ *
+ * @param state of `model.initState(source, { beams })`
+ * @example
+ * const model = new Transformer({ vocabSize: 16, dModel: 32, heads: 4, feedForward: 64 }).eval();
+ * const state = model.initState(tensor([[3, 4, 5]], { dtype: 'i32' }), { beams: 4, capacity: 9 });
+ * const found = await beamSearch({ scorer: stateScorer(model, state), bos: 1, eos: 2, maxSteps: 9 });
+ */
+export function stateScorer(
+  model: { step(ids: Tensor, state: DecodingState): Tensor },
+  state: DecodingState,
+): BeamScorer {
+  return async ({ index, tokens, parents }) => {
+    const device = state.positions.device;
+    const scores = tidy(() =>
+      noGrad(() => {
+        if (index > 0 && parents.some((parent, row) => parent !== row)) {
+          state.reorder(fromBytes(parents, [parents.length], 'i32', device));
+        }
+        const ids = fromBytes(tokens, [tokens.length, 1], 'i32', device);
+        const logits = model.step(ids, state);
+        return copy(logits, logits.dtype === 'f64' ? 'f64' : 'f32');
+      }),
+    );
+    try {
+      return (await scores.data()) as Float32Array | Float64Array;
+    } finally {
+      scores.dispose();
+    }
+  };
+}
+
+/** Options of {@link translate}. */
+export interface TranslateOptions extends Omit<BeamSearchOptions, 'scorer' | 'batch' | 'maxSteps'> {
+  /** Most tokens to generate, the end token included. Default: the source's length and 50. */
+  maxSteps?: number;
+}
+
+/**
+ * Finds the likeliest targets of a batch of sources by beam search; dropout must be off (`eval()`).
+ *
+ * @param source i32 [B, M]
+ * @returns for each source its hypotheses, best first
+ * @example
+ * const model = new Transformer({ vocabSize: 16, dModel: 32, heads: 4, feedForward: 64 }).eval();
+ * const source = tensor([[3, 4, 5]], { dtype: 'i32' });
+ * const [[best]] = await translate(model, source, { bos: 1, eos: 2, maxSteps: 9 });
+ */
+export async function translate(
+  model: Transformer,
+  source: Tensor,
+  { maxSteps, ...options }: TranslateOptions,
+): Promise<Hypothesis[][]> {
+  const [batch, length] = source.shape as [number, number];
+  const steps = maxSteps ?? Math.min(length + 50, model.config.maxLength);
+  const { beam = 4 } = options;
+  using state = model.initState(source, { beams: beam, capacity: steps });
+  return await beamSearch({
+    ...options,
+    beam,
+    batch,
+    maxSteps: steps,
+    scorer: stateScorer(model, state),
+  });
+}

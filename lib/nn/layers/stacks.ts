@@ -1,0 +1,201 @@
+import { checkpoint } from '../../core/autograd/index.js';
+import { checkOptions } from '../../core/options.js';
+import type { Tensor } from '../../core/tensor.js';
+import { DecodingState } from '../decoding-state.js';
+import type { Mechanism } from '../mechanism.js';
+import { Module } from '../module.js';
+import { type DecoderContext, DecoderLayer, type DecoderLayerOptions } from './decoder-layer.js';
+import {
+  EncoderLayer,
+  type EncoderLayerOptions,
+  type LayerContext,
+  transformerLayerOptionNames,
+} from './encoder-layer.js';
+import type { KeyValue } from './multi-head-attention.js';
+import { makeNorm, type Norm } from './norm.js';
+import { checkSizes, layerOptions } from './options.js';
+import { normalised, type Stream, settled } from './stream.js';
+
+/** Options of {@link Encoder}. */
+export interface EncoderOptions extends Omit<EncoderLayerOptions, 'mechanism'> {
+  layers: number;
+  /** A norm after the last layer. Default: where `normFirst`. */
+  finalNorm?: boolean;
+  /** Makes the mechanism of a layer. */
+  mechanism?: (layer: number) => Mechanism;
+  /** Computes each layer again during backward instead of keeping what is inside it. Default false. */
+  recompute?: boolean;
+}
+
+const stackOptionNames = [...transformerLayerOptionNames, 'layers', 'finalNorm', 'recompute'];
+
+/** The final norm of a stack, and the options of its layers. */
+function stackParts(operator: string, options: EncoderOptions) {
+  checkSizes(operator, { layers: options.layers });
+  const { layers: count, finalNorm, recompute = false, mechanism, ...layer } = options;
+  const { norm = 'layer', eps = 1e-5, bias = true, normFirst = false, dModel } = layer;
+  const final =
+    (finalNorm ?? normFirst) ? makeNorm(norm, dModel, { ...layerOptions(layer), eps, bias }) : null;
+  const indices = Array.from({ length: count }, (_, i) => i);
+  return { indices, layer, mechanism, final, recompute };
+}
+
+/** Runs one layer, inside `checkpoint` when asked to. */
+function through(
+  recompute: boolean,
+  stream: Stream,
+  others: readonly Tensor[],
+  advance: (stream: Stream, others: readonly Tensor[]) => Stream,
+): Stream {
+  if (!recompute) return advance(stream, others);
+  const inputs = stream.delta ? [stream.x, stream.delta] : [stream.x];
+  const [x, delta = null] = checkpoint(
+    (...given: Tensor[]) => {
+      const [first, second] = given as [Tensor, Tensor];
+      const rest = given.slice(inputs.length);
+      const out = advance({ x: first, delta: inputs.length > 1 ? second : null }, rest);
+      return out.delta ? [out.x, out.delta] : [out.x];
+    },
+    [...inputs, ...others],
+  ) as [Tensor, Tensor?];
+  return { x, delta };
+}
+
+function finished(norm: Norm | null, stream: Stream): Tensor {
+  return norm ? normalised(norm, stream).y : settled(stream);
+}
+
+/**
+ * A stack of {@link EncoderLayer}s: PyTorch's `TransformerEncoder`.
+ *
+ * @example
+ * const encoder = new Encoder({ layers: 2, dModel: 64, heads: 4 });
+ */
+export class Encoder extends Module {
+  readonly layers: EncoderLayer[];
+  readonly norm: Norm | null;
+  readonly recompute: boolean;
+
+  constructor(options: EncoderOptions) {
+    super();
+    checkOptions('Encoder', options, stackOptionNames);
+    const { indices, layer, mechanism, final, recompute } = stackParts('Encoder', options);
+    this.layers = indices.map(
+      (i) => new EncoderLayer({ ...layer, ...(mechanism && { mechanism: mechanism(i) }) }),
+    );
+    this.norm = final;
+    this.recompute = recompute;
+  }
+
+  /** @param x [B, N, dModel] */
+  forward(x: Tensor, { lengths = null }: LayerContext = {}): Tensor {
+    let stream: Stream = { x, delta: null };
+    for (const layer of this.layers) {
+      stream = through(this.recompute, stream, lengths ? [lengths] : [], (at, [given = null]) =>
+        layer.advance(at, { lengths: given }),
+      );
+    }
+    return finished(this.norm, stream);
+  }
+
+  /** Empty decoding state, for stacks of causal layers. */
+  initState(batch: number, capacity: number): DecodingState {
+    const { device } = (this.layers[0] as EncoderLayer).selfAttn.inProjWeight;
+    const layers = this.layers.map((layer) => layer.initState(batch, capacity));
+    return new DecodingState(layers, batch, capacity, device);
+  }
+
+  /** T further tokens [B, T, dModel]; the caller advances the state's positions. */
+  step(x: Tensor, state: DecodingState): Tensor {
+    let stream: Stream = { x, delta: null };
+    const at = state.upcoming(x.dim(1));
+    for (const [i, layer] of this.layers.entries()) {
+      stream = layer.step(stream, state.layer(i), at);
+    }
+    return finished(this.norm, stream);
+  }
+}
+
+/** Options of {@link Decoder}. */
+export interface DecoderOptions
+  extends EncoderOptions,
+    Omit<DecoderLayerOptions, 'mechanism' | 'crossMechanism'> {
+  /** Makes what attends to the memory in a layer. */
+  crossMechanism?: (layer: number) => Mechanism;
+}
+
+/**
+ * A stack of {@link DecoderLayer}s: PyTorch's `TransformerDecoder`.
+ *
+ * @example
+ * const decoder = new Decoder({ layers: 2, dModel: 64, heads: 4 });
+ */
+export class Decoder extends Module {
+  readonly layers: DecoderLayer[];
+  readonly norm: Norm | null;
+  readonly recompute: boolean;
+
+  constructor(options: DecoderOptions) {
+    super();
+    checkOptions('Decoder', options, [...stackOptionNames, 'crossMechanism']);
+    const { crossMechanism, ...rest } = options;
+    const { indices, layer, mechanism, final, recompute } = stackParts('Decoder', rest);
+    this.layers = indices.map(
+      (i) =>
+        new DecoderLayer({
+          ...layer,
+          ...(mechanism && { mechanism: mechanism(i) }),
+          ...(crossMechanism && { crossMechanism: crossMechanism(i) }),
+        }),
+    );
+    this.norm = final;
+    this.recompute = recompute;
+  }
+
+  /**
+   * @param x [B, N, dModel]
+   * @param memory [B, M, dModel]
+   */
+  forward(x: Tensor, memory: Tensor, { lengths, memoryLengths }: DecoderContext = {}): Tensor {
+    const others = [memory, lengths, memoryLengths].filter((t) => t != null) as Tensor[];
+    let stream: Stream = { x, delta: null };
+    for (const layer of this.layers) {
+      stream = through(this.recompute, stream, others, (at, given) => {
+        const rest = [...given];
+        const source = rest.shift() as Tensor;
+        return layer.advance(at, source, {
+          lengths: lengths ? (rest.shift() as Tensor) : null,
+          memoryLengths: memoryLengths ? (rest.shift() as Tensor) : null,
+        });
+      });
+    }
+    return finished(this.norm, stream);
+  }
+
+  /**
+   * Empty decoding state over a memory, whose keys and values are projected once.
+   *
+   * @param batch rows to decode: as many as the memory has, or several per row of it (beams)
+   */
+  initState(
+    memory: Tensor,
+    memoryLengths: Tensor | null,
+    batch: number,
+    capacity: number,
+  ): DecodingState {
+    const layers = this.layers.map((layer) => layer.initState(batch, capacity));
+    const memories = this.layers.map((layer) => layer.multiheadAttn.keyValues(memory));
+    return new DecodingState(layers, batch, capacity, memory.device, memories, memoryLengths);
+  }
+
+  /** T further tokens [B, T, dModel]; the caller advances the state's positions. */
+  step(x: Tensor, state: DecodingState): Tensor {
+    let stream: Stream = { x, delta: null };
+    const at = state.upcoming(x.dim(1));
+    for (const [i, layer] of this.layers.entries()) {
+      const memory = state.memories[i] as KeyValue;
+      stream = layer.step(stream, memory, state.memoryLengths, state.layer(i), at);
+    }
+    return finished(this.norm, stream);
+  }
+}

@@ -1,0 +1,161 @@
+import {
+  type AttentionOptions,
+  attention,
+  attentionDecode,
+  KvCache,
+} from '../../attention/index.js';
+import { checkOptions } from '../../core/options.js';
+import type { Tensor } from '../../core/tensor.js';
+import { permute } from '../../core/views.js';
+import {
+  type Causality,
+  type FlopShape,
+  Mechanism,
+  type MechanismConfig,
+  type MechanismContext,
+  type MechanismState,
+  type StateShape,
+} from '../mechanism.js';
+import { registerMechanism } from './registry.js';
+
+type SingleOutput = Omit<AttentionOptions, 'returnLse'>;
+
+/** Options of {@link SoftmaxAttention}. */
+export interface SoftmaxAttentionOptions {
+  /** Whether a query sees only keys up to its own position. Default false. */
+  causal?: boolean;
+  /** Factor on the scores. Default 1 / sqrt(D). */
+  scale?: number;
+  /** Keys a query sees before its own position, and after it unless causal. Default all. */
+  window?: number;
+  /** Scores become softcap * tanh(scores / softcap). Default none. */
+  softcap?: number;
+}
+
+/**
+ * Exact softmax attention (Vaswani et al. 2017), computed in tiles; see `attention`. Causal masks align
+ * to the last key.
+ *
+ * @example
+ * const mechanism = new SoftmaxAttention({ causal: true, window: 128 });
+ */
+export class SoftmaxAttention extends Mechanism {
+  readonly name = 'softmax';
+  readonly causality: Causality;
+  override readonly decodes: boolean;
+  override readonly groupedHeads = true;
+  override readonly cross = true;
+  readonly #options: SoftmaxAttentionOptions;
+
+  constructor(options: SoftmaxAttentionOptions = {}) {
+    super();
+    checkOptions('SoftmaxAttention', options, ['causal', 'scale', 'window', 'softcap']);
+    this.#options = { ...options };
+    this.causality = options.causal ? 'causal' : 'full';
+    this.decodes = this.causality === 'causal';
+  }
+
+  forward(q: Tensor, k: Tensor, v: Tensor, context: MechanismContext = {}): Tensor {
+    const { lengths, queryLengths } = context;
+    const options: SingleOutput = {
+      ...this.attentionOptions(),
+      ...(lengths && { keyLengths: lengths }),
+      // Causal masks align to the last query that counts.
+      ...(queryLengths && this.#options.causal && { queryLengths }),
+    };
+    if (!isTokenMajor(q)) return attention(q, k, v, options);
+    // What comes from a projection lies as [B, N, H, D]: the result then does too, and the projection
+    // that follows reads it without a copy.
+    const [a, b, c] = [q, k, v].map(swapped) as [Tensor, Tensor, Tensor];
+    return swapped(attention(a, b, c, { ...options, layout: 'bnhd' }));
+  }
+
+  override initState(shape: StateShape): MechanismState {
+    if (!this.decodes) return super.initState(shape);
+    const { batch, kvHeads: heads, keyDim: headDim, valueDim, capacity, dtype, device } = shape;
+    return new CacheState(
+      new KvCache({ batch, heads, capacity, headDim, valueDim, dtype, device }),
+    );
+  }
+
+  override step(q: Tensor, k: Tensor, v: Tensor, state: MechanismState): Tensor {
+    if (!(state instanceof CacheState)) return super.step(q, k, v, state);
+    const { cache } = state;
+    cache.append(k, v);
+    const { scale, window, softcap } = this.#options;
+    // The decoding kernel has no float64; the general one aligns to the cache's lengths just as well.
+    if (q.dtype === 'f64') {
+      const keyLengths = cache.lengths;
+      return attention(q, cache.keys, cache.values, { ...this.attentionOptions(), keyLengths });
+    }
+    return attentionDecode(q, cache, {
+      ...(scale !== undefined && { scale }),
+      ...(softcap !== undefined && { softcap }),
+      ...(window !== undefined && { windowLeft: window }),
+    });
+  }
+
+  config(): MechanismConfig {
+    return { name: this.name, ...this.#options };
+  }
+
+  flops(queries: number, keys: number, { batch, heads, keyDim, valueDim }: FlopShape): number {
+    const { causal = false, window = Number.POSITIVE_INFINITY } = this.#options;
+    let pairs = 0;
+    for (let i = 0; i < queries; i++) {
+      const at = i + keys - queries;
+      const first = Math.max(0, at - window);
+      const last = causal ? at : Math.min(keys - 1, at + window);
+      pairs += Math.max(0, last - first + 1);
+    }
+    return 2 * batch * heads * pairs * (keyDim + valueDim);
+  }
+
+  protected override describe(): string {
+    const given = Object.entries(this.#options).map(([name, value]) => `${name}: ${value}`);
+    return given.join(', ');
+  }
+
+  /** @internal The options of the operator. */
+  protected attentionOptions(): SingleOutput {
+    const { causal = false, scale, window, softcap } = this.#options;
+    return {
+      causal,
+      ...(scale !== undefined && { scale }),
+      ...(window !== undefined && { window: [window, causal ? -1 : window] as const }),
+      ...(softcap !== undefined && { softcap }),
+    };
+  }
+}
+
+/** Keys and values of the tokens so far. */
+class CacheState implements MechanismState {
+  constructor(readonly cache: KvCache) {}
+
+  get byteLength(): number {
+    return this.cache.keys.byteLength + this.cache.values.byteLength;
+  }
+
+  reorder(parents: Tensor): void {
+    this.cache.reorder(parents);
+  }
+
+  reset(): void {
+    this.cache.reset();
+  }
+
+  dispose(): void {
+    this.cache.dispose();
+  }
+}
+
+registerMechanism('softmax', (options) => new SoftmaxAttention(options));
+
+/** Whether the tokens of [B, H, N, D] stand further apart in memory than its heads. */
+function isTokenMajor(x: Tensor): boolean {
+  return (x.strides[2] as number) > (x.strides[1] as number);
+}
+
+function swapped(x: Tensor): Tensor {
+  return permute(x, [0, 2, 1, 3]);
+}

@@ -1,0 +1,77 @@
+import { DecoderLayer, EncoderLayer, MultiHeadAttention, SoftmaxAttention } from 'longspan';
+import { type Adapter, type CaseInputs, notOffered } from '../adapter.js';
+import { computed, lengthsOf, loadWeights, weightLeaves } from '../modules.js';
+
+const probabilities = { 'out.p': notOffered('attention probabilities are never stored') };
+
+interface LayerParams {
+  d: number;
+  heads: number;
+  ff: number;
+  norm_first: boolean;
+  activation: 'relu' | 'gelu';
+}
+
+/** Scaled dot products: full, causal, or with padding. */
+export const scaledDotProduct: Adapter = {
+  mechanism: 'attention',
+  run(inputs) {
+    const causal = inputs.id.includes('causal');
+    const padded = inputs.has('in.mask') && !causal;
+    const [q, k, v] = [inputs.leaf('in.q'), inputs.leaf('in.k'), inputs.leaf('in.v')];
+    const context = padded ? { lengths: lengthsOf(inputs, 'in.mask', 0) } : {};
+    const y = new SoftmaxAttention({ causal }).forward(q, k, v, context);
+    const leaves = { 'grad.q': q, 'grad.k': k, 'grad.v': v };
+    return { ...computed(inputs, { 'out.y': y }, leaves), ...probabilities };
+  },
+};
+
+export const multiHeadAttention: Adapter = {
+  mechanism: 'multi_head_attention',
+  run(inputs) {
+    const { d, H } = inputs.params<{ d: number; H: number }>();
+    const mechanism = new SoftmaxAttention({ causal: inputs.has('in.attn_mask') });
+    const module = new MultiHeadAttention({ dModel: d, heads: H, dtype: inputs.dtype, mechanism });
+    loadWeights(inputs, module);
+    const leaves = weightLeaves(module);
+    if (inputs.has('in.x')) {
+      const x = inputs.leaf('in.x');
+      const outputs = { 'out.y': module.forward(x) };
+      return { ...computed(inputs, outputs, { ...leaves, 'grad.x': x }), ...probabilities };
+    }
+    const [query, memory] = [inputs.leaf('in.query'), inputs.leaf('in.memory')];
+    const lengths = lengthsOf(inputs, 'in.key_padding_mask', 1);
+    const outputs = { 'out.y': module.forward(query, { memory, lengths }) };
+    const all = { ...leaves, 'grad.query': query, 'grad.memory': memory };
+    return { ...computed(inputs, outputs, all), ...probabilities };
+  },
+};
+
+function layerOptions(inputs: CaseInputs) {
+  const { d, heads, ff, norm_first: normFirst, activation } = inputs.params<LayerParams>();
+  return { dModel: d, heads, feedForward: ff, normFirst, activation, dtype: inputs.dtype };
+}
+
+export const encoderLayer: Adapter = {
+  mechanism: 'transformer_encoder_layer',
+  run(inputs) {
+    const module = new EncoderLayer(layerOptions(inputs));
+    loadWeights(inputs, module);
+    const x = inputs.leaf('in.x');
+    const lengths = lengthsOf(inputs, 'in.src_key_padding_mask', 1);
+    const leaves = { ...weightLeaves(module), 'grad.x': x };
+    return computed(inputs, { 'out.y': module.forward(x, { lengths }) }, leaves);
+  },
+};
+
+export const decoderLayer: Adapter = {
+  mechanism: 'transformer_decoder_layer',
+  run(inputs) {
+    const module = new DecoderLayer(layerOptions(inputs));
+    loadWeights(inputs, module);
+    const [target, memory] = [inputs.leaf('in.tgt'), inputs.leaf('in.memory')];
+    const memoryLengths = lengthsOf(inputs, 'in.memory_key_padding_mask', 1);
+    const leaves = { ...weightLeaves(module), 'grad.tgt': target, 'grad.memory': memory };
+    return computed(inputs, { 'out.y': module.forward(target, memory, { memoryLengths }) }, leaves);
+  },
+};
