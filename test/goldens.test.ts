@@ -48,9 +48,6 @@ const declined = [
   'exact_varlen_causal',
   'mha_causal_lq5lk7 out.p',
   'mha_cross_padmask_lq5lk7 out.p',
-  'sdpa_causal_lq5lk7 out.p',
-  'sdpa_full_lq5lk7 out.p',
-  'sdpa_padmask_lq5lk7 out.p',
 ];
 
 const folders = ['attention', 'models'].map((name) => join(root, 'test/goldens', name));

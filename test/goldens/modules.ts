@@ -53,7 +53,11 @@ export function computed(
   leaves: Readonly<Record<string, Tensor>>,
 ): Computed {
   const pairs = Object.entries(outputs).flatMap(([name, output]) => {
-    if (name === 'out.loss') return [[output, inputs.make([1], [])] as const];
+    // Losses of 16-bit logits are f32.
+    if (name === 'out.loss') {
+      const dtype = inputs.dtype === 'f64' ? 'f64' : 'f32';
+      return [[output, inputs.make([1], [], dtype)] as const];
+    }
     const upstream = name.replace(/^out\./, 'up.');
     return inputs.has(upstream) ? [[output, inputs.tensor(upstream)] as const] : [];
   });

@@ -12,20 +12,6 @@ interface LayerParams {
   activation: 'relu' | 'gelu';
 }
 
-/** Scaled dot products: full, causal, or with padding. */
-export const scaledDotProduct: Adapter = {
-  mechanism: 'attention',
-  run(inputs) {
-    const causal = inputs.id.includes('causal');
-    const padded = inputs.has('in.mask') && !causal;
-    const [q, k, v] = [inputs.leaf('in.q'), inputs.leaf('in.k'), inputs.leaf('in.v')];
-    const context = padded ? { lengths: lengthsOf(inputs, 'in.mask', 0) } : {};
-    const y = new SoftmaxAttention({ causal }).forward(q, k, v, context);
-    const leaves = { 'grad.q': q, 'grad.k': k, 'grad.v': v };
-    return { ...computed(inputs, { 'out.y': y }, leaves), ...probabilities };
-  },
-};
-
 export const multiHeadAttention: Adapter = {
   mechanism: 'multi_head_attention',
   run(inputs) {
