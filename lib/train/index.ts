@@ -24,6 +24,17 @@ export {
   type TextDataOptions,
   textLoss,
 } from './language.js';
+export { loadLanguageModel } from './language-model.js';
+export type { LossScaleOptions } from './loss-scale.js';
 export { findCheckpoint, openRun, RunDirectory, type StoredCheckpoint } from './run-directory.js';
 export { type SamplingOptions, sampleToken } from './sampling.js';
 export { type BatchSource, textSource } from './source.js';
+export {
+  finishRun,
+  type LanguageRecipe,
+  type LanguageRunOptions,
+  makeLanguageModel,
+  trainLanguageModel,
+} from './train-language-model.js';
+export { type TrainOptions, type TrainProgress, type TrainResult, train } from './trainer.js';
+export type { UpdaterOptions } from './updater.js';

@@ -1,0 +1,162 @@
+/** A byte-level language model trained on text: model, optimizer, schedule and data put together. */
+
+import { type DType, isFloating } from '../core/dtype.js';
+import { ArgumentError } from '../core/errors.js';
+import { Generator } from '../core/generator.js';
+import { TransformerLM, type TransformerLMOptions } from '../models/index.js';
+import { AdamW } from '../optim/index.js';
+import { cosineSchedule } from '../optim/schedules.js';
+import { saveCheckpoint } from './checkpoint.js';
+import { evaluateText, type TextData, textLoss } from './language.js';
+import type { RunDirectory } from './run-directory.js';
+import { textSource } from './source.js';
+import { type TrainOptions, type TrainResult, train } from './trainer.js';
+
+/** What a run is made of; fit for JSON, and kept in its checkpoints. */
+export interface LanguageRecipe {
+  /** Width of the model, a multiple of `heads`. */
+  dim: number;
+  layers: number;
+  heads: number;
+  /** Width of the feed-forward part; the model's own choice by default. */
+  feedForward?: number;
+  dropout?: number;
+  /** Bytes the model is trained to read. */
+  sequence: number;
+  /** Windows in a batch, and batches in a step. */
+  batch: number;
+  accumulate?: number;
+  steps: number;
+  /** Highest learning rate; it falls to a tenth of it along half a cosine. */
+  rate: number;
+  /** Steps of increase; 5 % of all by default. */
+  warmup?: number;
+  weightDecay?: number;
+  clip?: number;
+  /** Of parameters and activations; the optimizer keeps f32 beside 16-bit parameters. */
+  dtype?: DType;
+  seed?: number;
+}
+
+/** What is not part of the recipe: where and how it runs. */
+export interface LanguageRunOptions
+  extends Pick<
+    TrainOptions<TransformerLM, unknown>,
+    | 'run'
+    | 'resume'
+    | 'timeLimit'
+    | 'evaluateEvery'
+    | 'saveEvery'
+    | 'keep'
+    | 'notes'
+    | 'onProgress'
+    | 'onEvaluation'
+    | 'signal'
+  > {
+  /** Default `cpu`. */
+  device?: string;
+  /** Called once the model is made and before the first step. */
+  onModel?: (model: TransformerLM) => void;
+}
+
+/** The model that a recipe describes, with its initial weights. */
+export function makeLanguageModel(
+  recipe: LanguageRecipe,
+  options: Pick<TransformerLMOptions, 'device' | 'generator'> = {},
+): TransformerLM {
+  const { dim, layers, heads, feedForward, dropout = 0, sequence, dtype = 'f32' } = recipe;
+  if (!isFloating(dtype)) {
+    throw new ArgumentError(
+      'ERR_DTYPE',
+      'makeLanguageModel',
+      'dtype',
+      dtype,
+      "Use 'f32', 'bf16' or 'f16'",
+    );
+  }
+  if (dim % (2 * heads) !== 0) {
+    throw new ArgumentError(
+      'ERR_VALUE',
+      'makeLanguageModel',
+      'heads',
+      `${heads} for a width of ${dim}`,
+      'The width must be a multiple of twice the heads',
+    );
+  }
+  return new TransformerLM({
+    vocabSize: 256,
+    dModel: dim,
+    layers,
+    heads,
+    maxLength: sequence,
+    dropout,
+    dtype,
+    ...(feedForward !== undefined && { feedForward }),
+    ...options,
+  });
+}
+
+/** Matrices decay, gains and biases do not. */
+function parameterGroups(model: TransformerLM, weightDecay: number) {
+  const all = [...model.namedParameters()];
+  return [
+    { params: all.filter(([, p]) => p.rank >= 2), weightDecay },
+    { params: all.filter(([, p]) => p.rank < 2), weightDecay: 0 },
+  ].filter(({ params }) => params.length > 0);
+}
+
+/**
+ * Trains a byte-level Transformer on text, from a recipe. The same recipe, text and instruction-set
+ * level give the same weights.
+ *
+ * @throws as {@link train}
+ * @example
+ * const data = await loadTextData('docs', { extensions: ['.md'] });
+ * const recipe = { dim: 128, layers: 4, heads: 2, sequence: 256, batch: 16, steps: 500, rate: 2e-3 };
+ * const { model, result } = await trainLanguageModel(data, recipe);
+ */
+export async function trainLanguageModel(
+  data: TextData,
+  recipe: LanguageRecipe,
+  options: LanguageRunOptions = {},
+): Promise<{ model: TransformerLM; result: TrainResult }> {
+  const { steps, rate, sequence, batch, accumulate = 1, seed = 0 } = recipe;
+  const { warmup = Math.ceil(steps / 20), weightDecay = 0.1, clip = 1 } = recipe;
+  const { device, onModel, run, ...rest } = options;
+  const generator = new Generator(seed, device);
+  const model = makeLanguageModel(recipe, { device, generator });
+  onModel?.(model);
+  const source = textSource({ data: data.train, batch, length: sequence, seed });
+  const result = await train(model, source, {
+    ...rest,
+    run,
+    loss: textLoss,
+    optimizer: new AdamW(parameterGroups(model, weightDecay), { lr: rate, betas: [0.9, 0.95] }),
+    schedule: cosineSchedule({
+      rate,
+      steps,
+      warmup: Math.min(warmup, steps - 1),
+      floor: rate / 10,
+    }),
+    clip,
+    steps,
+    accumulate,
+    tokensPerBatch: batch * sequence,
+    bytes: true,
+    generators: { model: generator },
+    evaluate: (signal) =>
+      evaluateText(model, data.validation, { batch: Math.max(batch, 8), length: sequence, signal }),
+  });
+  return { model, result };
+}
+
+/** Draws the losses and writes the final weights of a run. */
+export async function finishRun(
+  run: RunDirectory,
+  model: TransformerLM,
+  result: TrainResult,
+  references: { name: string; y: number }[] = [],
+): Promise<void> {
+  await saveCheckpoint(run.modelPath, model, { step: result.step });
+  await run.writeCurve(result.history, { references });
+}
