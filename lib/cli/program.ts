@@ -5,6 +5,9 @@ import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { benchCommand } from './commands/bench.js';
 import { doctorCommand } from './commands/doctor.js';
+import { generateCommand } from './commands/generate.js';
+import { quickstartCommand } from './commands/quickstart.js';
+import { trainCommand } from './commands/train.js';
 import { describeFailure, exitCode, isAbort } from './exit.js';
 
 /** Version of the installed package. */
@@ -32,7 +35,7 @@ Examples:
 Exit codes: 0 done, 1 failed, 2 command line not understood, 130 interrupted (work is saved).
 LONGSPAN_NUM_THREADS limits the threads; LONGSPAN_DEBUG=1 adds stacks to error messages.`,
     );
-  const commands = [doctorCommand, benchCommand];
+  const commands = [doctorCommand, trainCommand, generateCommand, benchCommand, quickstartCommand];
   for (const make of commands) command.addCommand(make());
   for (const one of [command, ...command.commands]) {
     one.exitOverride().showHelpAfterError(`(see: ${fullName(one)} --help)`);
