@@ -18,6 +18,15 @@ export function axesOf(operator: string, x: Tensor, axes: AxesArgument): number[
       'Use an axis, a list of axes, or nothing for all of them',
     );
   }
+  if (typeof axes !== 'number' && !Array.isArray(axes)) {
+    throw new ArgumentError(
+      'ERR_VALUE',
+      operator,
+      'axes',
+      show(axes),
+      'Use an axis, a list of axes, or nothing for all of them',
+    );
+  }
   const list = (typeof axes === 'number' ? [axes] : axes).map((axis) =>
     axisOf(operator, 'axes', axis, x.rank),
   );

@@ -98,6 +98,7 @@ describe.each(Object.keys(operators))('%s', (name) => {
     const x = tensor([[1, 2]]);
     expect(() => operator(x, [2])).toThrow('Use an axis from -2 to 1');
     expect(() => operator(x, [0, -2])).toThrow('Name each axis at most once');
+    expect(() => operator(x, { keepDims: true } as unknown as number[])).toThrow('a list of axes');
   });
 });
 

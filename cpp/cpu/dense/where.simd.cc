@@ -6,6 +6,16 @@
 #include "cpp/cpu/strided.h"
 
 namespace longspan::cpu::LONGSPAN_LEVEL {
+namespace {
+
+// Both are read whatever the condition: a load under a mask costs more than it saves.
+template <class T>
+inline T select(uint8_t condition, T a, T b) {
+  const T taken = static_cast<T>(T{0} - static_cast<T>(condition != 0));
+  return static_cast<T>((a & taken) | (b & static_cast<T>(~taken)));
+}
+
+}  // namespace
 
 Status where(const ops::Where& p, Context& context) {
   TensorView number = p.y;
@@ -24,15 +34,15 @@ Status where(const ops::Where& p, Context& context) {
       const T* b = p.b.defined() ? p.b.data<T>() + at[2] : &valueB;
       T* y = p.y.data<T>() + at[3];
       if (cs == 1 && as == 1 && bs == 1) {
-        for (int64_t i = begin; i < end; ++i) y[i] = c[i] ? a[i] : b[i];
+        for (int64_t i = begin; i < end; ++i) y[i] = select(c[i], a[i], b[i]);
       } else if (cs == 1 && as == 1 && bs == 0) {
         const T other = *b;
-        for (int64_t i = begin; i < end; ++i) y[i] = c[i] ? a[i] : other;
+        for (int64_t i = begin; i < end; ++i) y[i] = select(c[i], a[i], other);
       } else if (cs == 1 && as == 0 && bs == 1) {
         const T other = *a;
-        for (int64_t i = begin; i < end; ++i) y[i] = c[i] ? other : b[i];
+        for (int64_t i = begin; i < end; ++i) y[i] = select(c[i], other, b[i]);
       } else {
-        for (int64_t i = begin; i < end; ++i) y[i] = c[i * cs] ? a[i * as] : b[i * bs];
+        for (int64_t i = begin; i < end; ++i) y[i] = select(c[i * cs], a[i * as], b[i * bs]);
       }
     });
   });
