@@ -1,5 +1,11 @@
 export { gpt2Name, gpt2Presets, type LoadGpt2Options, loadGpt2 } from './gpt2.js';
-export { stateScorer, type TranslateOptions, translate } from './search.js';
+export {
+  type GreedyOptions,
+  greedy,
+  stateScorer,
+  type TranslateOptions,
+  translate,
+} from './search.js';
 export {
   type SequenceLengths,
   Transformer,

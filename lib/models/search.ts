@@ -1,9 +1,12 @@
 /** Beam search and greedy decoding with the encoder-decoder. */
 import { noGrad } from '../core/autograd/index.js';
 import { fromBytes } from '../core/create.js';
-import { copy } from '../core/primitives.js';
+import { AbortError } from '../core/errors.js';
+import { checkOptions } from '../core/options.js';
+import { copy, full } from '../core/primitives.js';
 import { tidy } from '../core/scope.js';
 import type { Tensor } from '../core/tensor.js';
+import { argmax } from '../dense/index.js';
 import type { DecodingState } from '../nn/decoding-state.js';
 import {
   type BeamScorer,
@@ -45,6 +48,59 @@ export function stateScorer(
       scores.dispose();
     }
   };
+}
+
+/** Options of {@link greedy}. */
+export interface GreedyOptions {
+  /** Token every sequence starts with. */
+  bos: number;
+  /** Token that ends a sequence. */
+  eos: number;
+  /** Most tokens to generate, the end token included. Default: the source's length and 50. */
+  maxSteps?: number;
+  signal?: AbortSignal;
+}
+
+/**
+ * The likeliest token after each, one at a time; dropout must be off (`eval()`). The choice is made on
+ * the device: only tokens come back.
+ *
+ * @param source i32 [B, M]
+ * @returns for each source its tokens, without the start token, with the end token where it was reached
+ * @throws AbortError when `signal` fires
+ * @example
+ * const model = new Transformer({ vocabSize: 16, dModel: 32, heads: 4, feedForward: 64 }).eval();
+ * const source = tensor([[3, 4, 5]], { dtype: 'i32' });
+ * const [tokens] = await greedy(model, source, { bos: 1, eos: 2, maxSteps: 9 });
+ */
+export async function greedy(
+  model: Transformer,
+  source: Tensor,
+  options: GreedyOptions,
+): Promise<number[][]> {
+  checkOptions('greedy', options, ['bos', 'eos', 'maxSteps', 'signal']);
+  const { bos, eos, signal } = options;
+  const [batch, length] = source.shape as [number, number];
+  const steps = options.maxSteps ?? Math.min(length + 50, model.config.maxLength);
+  using state = model.initState(source, { capacity: steps });
+  const found: number[][] = Array.from({ length: batch }, () => []);
+  let ids = full([batch, 1], bos, { dtype: 'i32', device: source.device });
+  try {
+    for (let step = 0; step < steps; step++) {
+      if (signal?.aborted) throw new AbortError('decoding was aborted', { cause: signal.reason });
+      const next = tidy(() => argmax(model.step(ids, state), -1));
+      ids.dispose();
+      ids = next;
+      const tokens = await ids.data();
+      for (const [row, sequence] of found.entries()) {
+        if (sequence.at(-1) !== eos) sequence.push(tokens[row] as number);
+      }
+      if (found.every((sequence) => sequence.at(-1) === eos)) break;
+    }
+  } finally {
+    ids.dispose();
+  }
+  return found;
 }
 
 /** Options of {@link translate}. */

@@ -263,7 +263,7 @@ export abstract class Module {
   /** The tree of modules, one a line. */
   toString(): string {
     const lines = [...this.namedChildren()].map(
-      ([name, child]) => `  (${name}): ${child.toString().replaceAll('\n', '\n  ')}`,
+      ([name, child]) => `  ${name && `(${name}): `}${child.toString().replaceAll('\n', '\n  ')}`,
     );
     const head = `${this.constructor.name}(${this.describe()}`;
     return lines.length > 0 ? `${head}\n${lines.join('\n')}\n)` : `${head})`;

@@ -1,6 +1,7 @@
 import {
   beamSearch,
   Generator,
+  greedy,
   noGrad,
   stateScorer,
   type Tensor,
@@ -127,6 +128,19 @@ describe('Transformer', () => {
     const direct = await beamSearch({ ...options, scorer: stateScorer(m, state) });
     expect(direct).toEqual(found);
     state.dispose();
+  });
+
+  test('greedy decoding is a beam of one', async () => {
+    const m = model().eval();
+    const options = { bos: 1, eos: 2, maxSteps: 8 };
+    const found = await translate(m, source(), { ...options, beam: 1, alpha: 0 });
+    const tokens = await greedy(m, source(), options);
+    expect(tokens).toEqual(found.map(([h]) => h?.tokens));
+    const signal = AbortSignal.abort();
+    await expect(greedy(m, source(), { ...options, signal })).rejects.toThrow(/aborted/);
+    await expect(greedy(m, source(), { ...options, beams: 1 } as object as never)).rejects.toThrow(
+      /beams/,
+    );
   });
 
   test('gradients reach every parameter', () => {

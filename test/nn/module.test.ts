@@ -107,7 +107,7 @@ describe('the tree', () => {
         '  (self_attn): Leaf(in: 2)',
         '  (layers.0): Leaf(in: 2)',
         '  (layers.1): Leaf(in: 2)',
-        '  (): Leaf(in: 2)',
+        '  Leaf(in: 2)',
         '  (ln_1): Leaf(in: 2)',
         ')',
       ].join('\n'),

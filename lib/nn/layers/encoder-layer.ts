@@ -71,7 +71,10 @@ export function layerParts(operator: string, options: EncoderLayerOptions) {
 
 /** What a layer is told beside its input. */
 export interface LayerContext {
-  /** i32 [B]: how many tokens of each row are no padding. Default all. */
+  /**
+   * i32 [B]: how many tokens of each row are no padding. Default all. What a layer gives for padding
+   * itself means nothing.
+   */
   lengths?: Tensor | null;
 }
 
