@@ -34,11 +34,13 @@ function attentionCall(recorded: boolean): Prepared {
     ? () => attention(q, k, v, options)
     : () => noGrad(() => attention(q, k, v, options));
   const prepared = enqueueOnly(call);
-  // The first thousands of calls run in the interpreter.
+  let warm = false;
   return {
     ...prepared,
     async sample() {
-      for (let i = 0; i < 3; i++) await prepared.sample?.();
+      // Tens of thousands of calls go by before the compiler has settled.
+      for (let i = warm ? 0 : 60; i > 0; i--) await prepared.sample?.();
+      warm = true;
       return prepared.sample?.() ?? Number.NaN;
     },
   };
