@@ -46,8 +46,6 @@ const declined = [
   'exact_padding_causal_cross lse in part',
   'exact_varlen',
   'exact_varlen_causal',
-  'mha_causal_lq5lk7 out.p',
-  'mha_cross_padmask_lq5lk7 out.p',
 ];
 
 const folders = ['attention', 'models'].map((name) => join(root, 'test/goldens', name));

@@ -25,7 +25,7 @@ export interface Peak {
  * @throws ArgumentError when `threads` is not a whole number from 1 to the size of the pool, or `seconds`
  * does not lie in (0, 60]
  * @example
- * import { measurePeak } from '#lib/core/peak.js';
+ * import { measurePeak } from '#lib/core/peak';
  * const { fma } = measurePeak({ threads: 1, seconds: 0.01 });
  * console.log(`${(fma / 1e9).toFixed(0)} GFLOP/s`);
  */

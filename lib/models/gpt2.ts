@@ -41,6 +41,9 @@ const parts: readonly [pattern: RegExp, name: string][] = [
 /**
  * The name in {@link TransformerLM} of a GPT-2 parameter (`transformer.h.0.attn.c_attn.weight`, with or
  * without the prefix); null for the masks that some files hold, the name itself where it is none.
+ *
+ * @example
+ * gpt2Name('transformer.h.0.mlp.c_fc.weight'); // 'layers.0.linear1.weight'
  */
 export function gpt2Name(name: string): string | null {
   const bare = name.replace(/^transformer\./, '');

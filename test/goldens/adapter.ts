@@ -97,7 +97,8 @@ export class CaseInputs {
 }
 
 /**
- * Gradients of the sum of every output times its upstream gradient, under the names they have as the
+ * Gradients of the sum of every output times its upstream gradient (in the output's dtype: losses are
+ * f32 in 16-bit networks), under the names they have as the
  * keys of `leaves`.
  */
 export function gradientsOf(
@@ -107,7 +108,7 @@ export function gradientsOf(
   const found = gradients(
     outputs.map(([output]) => output),
     Object.values(leaves),
-    { gradients: outputs.map(([, upstream]) => upstream), retainGraph: true },
+    { gradients: outputs.map(([y, up]) => up.to(y.dtype)), retainGraph: true },
   );
   const named = Object.keys(leaves).map((name, i) => [name, found[i]] as const);
   return Object.fromEntries(named.filter((entry): entry is [string, Tensor] => entry[1] !== null));

@@ -1,4 +1,4 @@
-import { attention, type Tensor } from 'longspan';
+import { attention, expand, type Tensor, tensor } from 'longspan';
 import {
   type Adapter,
   type CaseInputs,
@@ -69,6 +69,14 @@ export const exactAttention: Adapter = {
   run: exact,
 };
 
+/** Values [B, H, M, M] whose attention is its probabilities: key j's is the unit vector j. */
+export function identityValues(k: Tensor): Tensor {
+  const [batch, heads, keys] = k.shape;
+  const unit = Uint8Array.from({ length: keys * keys }, (_, i) => Number(i % (keys + 1) === 0));
+  const one = tensor(unit, { shape: [1, 1, keys, keys], dtype: k.dtype, device: k.device });
+  return expand(one, [batch, heads, keys, keys]);
+}
+
 /** Its masks are causal, or the padding of keys; the probabilities are what identity values give. */
 function scaledDotProduct(inputs: CaseInputs): Computed | NotOffered {
   const [q, k, v] = ['in.q', 'in.k', 'in.v'].map((name) => inputs.leaf(name));
@@ -83,17 +91,10 @@ function scaledDotProduct(inputs: CaseInputs): Computed | NotOffered {
     options = causal ? { causal } : { keyLengths };
   }
   const y = attention(q, k, v, options);
-  const keys = k.dim(2);
-  const identity = Float64Array.from({ length: keys * keys }, (_, i) =>
-    Number(i % (keys + 1) === 0),
-  );
-  const values = inputs.make(identity, [keys, keys]);
-  const heads = [...k.shape.slice(0, 2), keys, keys];
-  const everywhere = values.viewAs(heads, [0, 0, keys, 1], 0);
   const leaves = { 'grad.q': q, 'grad.k': k, 'grad.v': v };
   return {
     'out.y': y,
-    'out.p': attention(q, k, everywhere, options),
+    'out.p': attention(q, k, identityValues(k), options),
     ...gradientsOf([[y, inputs.tensor('up.y')]], leaves),
   };
 }

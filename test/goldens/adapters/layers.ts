@@ -1,8 +1,14 @@
-import { DecoderLayer, EncoderLayer, MultiHeadAttention, SoftmaxAttention } from 'longspan';
-import { type Adapter, type CaseInputs, notOffered } from '../adapter.js';
+import {
+  DecoderLayer,
+  EncoderLayer,
+  type MechanismContext,
+  MultiHeadAttention,
+  SoftmaxAttention,
+  type Tensor,
+} from 'longspan';
+import type { Adapter, CaseInputs } from '../adapter.js';
 import { computed, lengthsOf, loadWeights, weightLeaves } from '../modules.js';
-
-const probabilities = { 'out.p': notOffered('attention probabilities are never stored') };
+import { identityValues } from './exact-attention.js';
 
 interface LayerParams {
   d: number;
@@ -12,24 +18,34 @@ interface LayerParams {
   activation: 'relu' | 'gelu';
 }
 
+/** Softmax attention that also gives the probabilities of its last call. */
+class Watched extends SoftmaxAttention {
+  probabilities: Tensor | undefined;
+
+  override forward(q: Tensor, k: Tensor, v: Tensor, context: MechanismContext = {}): Tensor {
+    this.probabilities = super.forward(q, k, identityValues(k), context);
+    return super.forward(q, k, v, context);
+  }
+}
+
 export const multiHeadAttention: Adapter = {
   mechanism: 'multi_head_attention',
   run(inputs) {
     const { d, H } = inputs.params<{ d: number; H: number }>();
-    const mechanism = new SoftmaxAttention({ causal: inputs.has('in.attn_mask') });
+    const mechanism = new Watched({ causal: inputs.has('in.attn_mask') });
     const module = new MultiHeadAttention({ dModel: d, heads: H, dtype: inputs.dtype, mechanism });
     loadWeights(inputs, module);
     const leaves = weightLeaves(module);
     if (inputs.has('in.x')) {
       const x = inputs.leaf('in.x');
-      const outputs = { 'out.y': module.forward(x) };
-      return { ...computed(inputs, outputs, { ...leaves, 'grad.x': x }), ...probabilities };
+      const found = computed(inputs, { 'out.y': module.forward(x) }, { ...leaves, 'grad.x': x });
+      return { ...found, 'out.p': mechanism.probabilities as Tensor };
     }
     const [query, memory] = [inputs.leaf('in.query'), inputs.leaf('in.memory')];
     const lengths = lengthsOf(inputs, 'in.key_padding_mask', 1);
     const outputs = { 'out.y': module.forward(query, { memory, lengths }) };
     const all = { ...leaves, 'grad.query': query, 'grad.memory': memory };
-    return { ...computed(inputs, outputs, all), ...probabilities };
+    return { ...computed(inputs, outputs, all), 'out.p': mechanism.probabilities as Tensor };
   },
 };
 
