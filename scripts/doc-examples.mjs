@@ -17,6 +17,9 @@ function withImports(code) {
   const declared = new Set(
     [...code.matchAll(/(?:const|let|var|function|class)\s+([A-Za-z_$][\w$]*)/g)].map((m) => m[1]),
   );
+  for (const [, names] of code.matchAll(/(?:const|let)\s*[{[]([^}\]=]*)[}\]]\s*=/g)) {
+    for (const name of names.match(/[A-Za-z_$][\w$]*/g) ?? []) declared.add(name);
+  }
   const names = exported.filter((name) => words.has(name) && !declared.has(name));
   return `import { ${names.join(', ')} } from 'longspan';\n${code}`;
 }
@@ -84,15 +87,15 @@ writeFileSync(
   `import { readdirSync } from 'node:fs';
 const out = new URL('./out/', import.meta.url);
 for (const file of readdirSync(out).filter((name) => name.endsWith('.mjs')).sort()) {
-  const log = console.log;
-  console.log = () => {};
+  const { write } = process.stdout;
+  process.stdout.write = () => true; // what examples print is not looked at
   try {
     await import(new URL(file, out));
   } catch (error) {
     process.exitCode = 1;
     console.error(\`\${file}: \${error instanceof Error ? error.stack : error}\`);
   }
-  console.log = log;
+  process.stdout.write = write;
 }
 `,
 );

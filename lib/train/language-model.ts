@@ -20,7 +20,9 @@ const models: Readonly<
  * @throws CheckpointError when the file holds another kind of model
  * @throws FileError, FormatError when the file is missing or damaged
  * @example
- * const { model } = await loadLanguageModel(findCheckpoint('runs/book'));
+ * const trained = new TransformerLM({ vocabSize: 256, dModel: 32, layers: 1, heads: 2 });
+ * await saveCheckpoint('step-100.safetensors', trained, { step: 100 });
+ * const { model, info } = await loadLanguageModel('step-100.safetensors');
  */
 export async function loadLanguageModel(
   path: string,

@@ -59,7 +59,14 @@ export interface LanguageRunOptions
   onModel?: (model: TransformerLM) => void;
 }
 
-/** The model that a recipe describes, with its initial weights. */
+/**
+ * The model that a recipe describes, with its initial weights.
+ *
+ * @example
+ * const recipe = { dim: 32, layers: 1, heads: 2, sequence: 32, batch: 4, steps: 5, rate: 2e-3 };
+ * const model = makeLanguageModel(recipe, { generator: new Generator(1) });
+ * model.forward(zeros([1, 32], { dtype: 'i32' })).shape; // [1, 32, 256]
+ */
 export function makeLanguageModel(
   recipe: LanguageRecipe,
   options: Pick<TransformerLMOptions, 'device' | 'generator'> = {},
@@ -111,8 +118,9 @@ function parameterGroups(model: TransformerLM, weightDecay: number) {
  *
  * @throws as {@link train}
  * @example
- * const data = await loadTextData('docs', { extensions: ['.md'] });
- * const recipe = { dim: 128, layers: 4, heads: 2, sequence: 256, batch: 16, steps: 500, rate: 2e-3 };
+ * await writeFileAtomic('to-be.txt', 'to be, or not to be: that is the question\n'.repeat(100));
+ * const data = await loadTextData('to-be.txt');
+ * const recipe = { dim: 32, layers: 1, heads: 2, sequence: 32, batch: 4, steps: 5, rate: 2e-3 };
  * const { model, result } = await trainLanguageModel(data, recipe);
  */
 export async function trainLanguageModel(
@@ -150,7 +158,17 @@ export async function trainLanguageModel(
   return { model, result };
 }
 
-/** Draws the losses and writes the final weights of a run. */
+/**
+ * Draws the losses and writes the final weights of a run.
+ *
+ * @example
+ * await writeFileAtomic('to-be.txt', 'to be, or not to be: that is the question\n'.repeat(100));
+ * const data = await loadTextData('to-be.txt');
+ * const recipe = { dim: 32, layers: 1, heads: 2, sequence: 32, batch: 4, steps: 5, rate: 2e-3 };
+ * const run = openRun('runs/to-be');
+ * const { model, result } = await trainLanguageModel(data, recipe, { run });
+ * await finishRun(run, model, result);
+ */
 export async function finishRun(
   run: RunDirectory,
   model: TransformerLM,

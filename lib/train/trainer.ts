@@ -333,12 +333,13 @@ class Training<M extends Module, B> {
  * @throws AbortError when `signal` fires, after the step is finished and saved
  * @throws CheckpointError when `resume` is from another model or other data
  * @example
- * const source = textSource({ data, batch: 16, length: 256 });
- * await train(model, source, {
+ * const data = Buffer.from('to be, or not to be: that is the question. '.repeat(20));
+ * const model = new TransformerLM({ vocabSize: 256, dModel: 32, layers: 1, heads: 2 });
+ * await train(model, textSource({ data, batch: 4, length: 32 }), {
  *   loss: textLoss,
  *   optimizer: new AdamW(model.namedParameters(), { lr: 1e-3 }),
- *   steps: 1000,
- *   schedule: cosineSchedule({ rate: 1e-3, steps: 1000, warmup: 50 }),
+ *   steps: 10,
+ *   schedule: cosineSchedule({ rate: 1e-3, steps: 10, warmup: 2 }),
  *   clip: 1,
  * });
  */

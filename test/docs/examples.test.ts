@@ -1,6 +1,6 @@
 /** Every @example in lib/ and every ts block of the README compiles and runs. */
 import { spawnSync } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
+import { cpSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import * as longspan from 'longspan';
 import { root } from '../root.js';
@@ -18,6 +18,7 @@ describe('examples', () => {
   }
 
   test('compile and run', () => {
+    cpSync(path.join(root, 'docs'), scratch('docs'), { recursive: true }); // text to train on
     expect(run('scripts/doc-examples.mjs', examples).output).toMatch(/^\d\d+ examples/);
     const passed = { status: 0, output: '' };
     expect(run('node_modules/typescript/bin/tsc', '-p', examples)).toEqual(passed);
