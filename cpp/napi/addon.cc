@@ -371,6 +371,10 @@ Napi::Value start(const Napi::CallbackInfo& info) {
   e.call = array.Data();
   napi_create_reference(info.Env(), array, 1, &e.callRef);
   e.completions = Completions::create(info.Env(), info[0]);
+  // Hooks run last first: this one precedes the end of the thread-safe function, which a stream
+  // thread might otherwise call while it is being torn down.
+  napi_add_env_cleanup_hook(
+      info.Env(), [](void* data) { static_cast<Completions*>(data)->close(); }, e.completions.get());
   return array;
 }
 
