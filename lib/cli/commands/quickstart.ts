@@ -21,7 +21,7 @@ export function quickstartCommand(): Command {
       'directory of the run; an earlier quickstart in it is replaced',
       'runs/quickstart',
     )
-    .option('-n, --steps <n>', 'optimizer steps', integer({ min: 1 }), 400)
+    .option('-n, --steps <n>', 'optimizer steps', integer({ min: 1 }), 1000)
     .option(
       '--time <duration>',
       'end training this long after the start even if steps are left',
@@ -81,13 +81,13 @@ async function run(files: string[], flags: Flags): Promise<void> {
     validation: 0.1,
     validationBytes: 100_000,
     recipe: {
-      dim: 192,
+      dim: 128,
       layers: 4,
-      heads: 3,
-      sequence: 256,
+      heads: 2,
+      sequence: 128,
       batch: 16,
       steps: flags.steps,
-      rate: 3e-3,
+      rate: 4e-3,
       seed: flags.seed,
     },
     deadline: flags.time,
