@@ -16,7 +16,9 @@ Environment& environmentOf(const Napi::CallbackInfo& info) {
   return *static_cast<Environment*>(info.Data());
 }
 
-Napi::Value code(const Napi::CallbackInfo& info, int value) { return Napi::Number::New(info.Env(), value); }
+Napi::Value code(const Napi::CallbackInfo& info, int value) {
+  return Napi::Number::New(info.Env(), value);
+}
 
 Stream* streamOf(Environment& e, double id) {
   const auto index = static_cast<size_t>(id);
@@ -125,7 +127,8 @@ Napi::Value view(const Napi::CallbackInfo& info) {
 std::pair<std::byte*, size_t> bytesOf(const Napi::Value& value) {
   if (value.IsTypedArray()) {
     const auto array = value.As<Napi::TypedArray>();
-    return {static_cast<std::byte*>(array.ArrayBuffer().Data()) + array.ByteOffset(), array.ByteLength()};
+    return {static_cast<std::byte*>(array.ArrayBuffer().Data()) + array.ByteOffset(),
+            array.ByteLength()};
   }
   auto buffer = value.As<Napi::ArrayBuffer>();
   return {static_cast<std::byte*>(buffer.Data()), buffer.ByteLength()};
@@ -148,7 +151,8 @@ Napi::Value create(const Napi::CallbackInfo& info) {
                                         describe(v))));
   }
   const auto buffer = std::make_shared<Buffer>(stream->device(), bytes);
-  if (Status status = buffer->materialise(); !status.ok()) return code(info, e.fail(std::move(status)));
+  if (Status status = buffer->materialise(); !status.ok())
+    return code(info, e.fail(std::move(status)));
   if (bytes > 0) std::memcpy(buffer->data(), source, bytes);
   e.call[0] = e.slots.add(v, buffer);
   e.afterAllocation();
@@ -264,7 +268,8 @@ Napi::Value openStream(const Napi::CallbackInfo& info) {
   if (device == nullptr) {
     std::string why;
     cudaDevice(static_cast<int>(id) - 1, &why);
-    return code(info, -1 - e.fail(Status(Code::unavailable, "cuda:" + std::to_string(int(id) - 1), why, "")));
+    return code(info, -1 - e.fail(Status(Code::unavailable, "cuda:" + std::to_string(int(id) - 1),
+                                         why, "")));
   }
   e.streams.push_back(Stream::create(*device));
   return Napi::Number::New(info.Env(), static_cast<double>(e.streams.size() - 1));
@@ -326,9 +331,9 @@ Napi::Value sweep(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value describeOperators(const Napi::CallbackInfo& info) {
-  static constexpr const char* kKinds[] = {"input",  "optional",       "inputs", "inout",   "inouts",
-                                           "optionalInouts", "number", "integer", "flag",
-                                           "choice", "integers",       "output", "outputs"};
+  static constexpr const char* kKinds[] = {
+      "input",   "optional", "inputs", "inout",    "inouts", "optionalInouts", "number",
+      "integer", "flag",     "choice", "integers", "output", "outputs"};
   const Napi::Env env = info.Env();
   Napi::Array list = Napi::Array::New(env);
   uint32_t i = 0;
@@ -341,7 +346,8 @@ Napi::Value describeOperators(const Napi::CallbackInfo& info) {
       field.Set("name", f.name);
       if (f.kind == FieldKind::choice) {
         Napi::Array choices = Napi::Array::New(env);
-        for (size_t k = 0; k < f.choices.size(); ++k) choices.Set(static_cast<uint32_t>(k), f.choices[k]);
+        for (size_t k = 0; k < f.choices.size(); ++k)
+          choices.Set(static_cast<uint32_t>(k), f.choices[k]);
         field.Set("choices", choices);
       }
       fields.Set(j++, field);
@@ -364,17 +370,26 @@ Napi::Value info(const Napi::CallbackInfo& info) {
   return out;
 }
 
-// start(onSettled) -> the call buffer as Float64Array. Once per environment.
+// start(onSettled) -> the call buffer as Float64Array, once per loaded copy of the library.
 Napi::Value start(const Napi::CallbackInfo& info) {
   Environment& e = environmentOf(info);
   auto array = Napi::Float64Array::New(info.Env(), Environment::kCallDoubles);
   e.call = array.Data();
   napi_create_reference(info.Env(), array, 1, &e.callRef);
   e.completions = Completions::create(info.Env(), info[0]);
+  if (!e.completions) return array;
   // Hooks run last first: this one precedes the end of the thread-safe function, which a stream
-  // thread might otherwise call while it is being torn down.
+  // thread might otherwise call while it is being torn down. The hook holds the completions itself:
+  // module systems that load the library anew over one addon (Jest's) start it several times.
+  auto* held = new std::shared_ptr<Completions>(e.completions);
   napi_add_env_cleanup_hook(
-      info.Env(), [](void* data) { static_cast<Completions*>(data)->close(); }, e.completions.get());
+      info.Env(),
+      [](void* data) {
+        const std::unique_ptr<std::shared_ptr<Completions>> completions(
+            static_cast<std::shared_ptr<Completions>*>(data));
+        (*completions)->close();
+      },
+      held);
   return array;
 }
 

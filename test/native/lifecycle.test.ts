@@ -94,3 +94,20 @@ test('the event loop stays responsive during two seconds of arithmetic', async (
   expect(delay.percentile(99) / 1e6).toBeLessThan(10 + 1);
   expect(delay.max / 1e6).toBeLessThan(50 + 1);
 });
+
+test('the library loaded again and again over one addon ends cleanly', () => {
+  const script = `
+    (async () => {
+      for (let i = 0; i < 200; i++) {
+        for (const file of Object.keys(require.cache)) if (file.endsWith('.js')) delete require.cache[file];
+        const { full, matmul } = require(${main});
+        const [value] = await matmul(full([4, 4], 1), full([4, 4], 1)).data();
+        if (value !== 4) throw new Error(String(value));
+        if (i % 10 === 0) globalThis.gc();
+      }
+    })();`;
+  const { status, signal, stderr } = spawnSync(process.execPath, ['--expose-gc', '-e', script], {
+    encoding: 'utf8',
+  });
+  expect({ status, signal, stderr }).toEqual({ status: 0, signal: null, stderr: '' });
+});
