@@ -94,7 +94,8 @@ void HostDevice::free(void* data, size_t bytes) noexcept {
   std::lock_guard<std::mutex> lock(mutex_);
   counters_.active -= size;
   counters_.liveBuffers -= 1;
-  const int64_t room = counters_.limit > 0 && counters_.limit < kMaxCached ? counters_.limit : kMaxCached;
+  const int64_t room =
+      counters_.limit > 0 && counters_.limit < kMaxCached ? counters_.limit : kMaxCached;
   if (counters_.cached + size > room) {
     std::free(data);
     return;

@@ -17,8 +17,9 @@ struct PhiloxBlock {
   uint32_t word[4];
 };
 
-// The generator's state as operators see it: an i32[4] tensor {seed lo, seed hi, offset lo, offset hi}.
-// Offset counts blocks of four words; an operator that draws n words advances it by ceil(n / 4).
+// The generator's state as operators see it: an i32[4] tensor {seed lo, seed hi, offset lo, offset
+// hi}. Offset counts blocks of four words; an operator that draws n words advances it by ceil(n /
+// 4).
 struct PhiloxState {
   uint64_t seed;
   uint64_t offset;
@@ -38,7 +39,8 @@ LONGSPAN_HOST_DEVICE void storePhilox(int32_t* state, PhiloxState s) {
 
 LONGSPAN_HOST_DEVICE PhiloxBlock philox(PhiloxState state, uint64_t block) {
   const uint64_t counter = state.offset + block;
-  uint32_t c0 = static_cast<uint32_t>(counter), c1 = static_cast<uint32_t>(counter >> 32), c2 = 0, c3 = 0;
+  uint32_t c0 = static_cast<uint32_t>(counter), c1 = static_cast<uint32_t>(counter >> 32), c2 = 0,
+           c3 = 0;
   uint32_t k0 = static_cast<uint32_t>(state.seed), k1 = static_cast<uint32_t>(state.seed >> 32);
   for (int round = 0; round < 10; ++round) {
     const uint64_t p0 = static_cast<uint64_t>(0xD2511F53u) * c0;

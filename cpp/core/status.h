@@ -44,8 +44,8 @@ class [[nodiscard]] Status {
   std::shared_ptr<const Detail> detail_;
 };
 
-#define LONGSPAN_RETURN_IF_ERROR(expression)                                 \
-  do {                                                                       \
+#define LONGSPAN_RETURN_IF_ERROR(expression)                                      \
+  do {                                                                            \
     if (::longspan::Status status_ = (expression); !status_.ok()) return status_; \
   } while (false)
 

@@ -98,7 +98,8 @@ Status Stream::execute(Task& task) {
   try {
     if (task.run) status = task.run(workspace);
   } catch (const std::bad_alloc&) {
-    status = Status(Code::outOfMemory, "", "host memory ran out", "Use smaller batches or sequences");
+    status =
+        Status(Code::outOfMemory, "", "host memory ran out", "Use smaller batches or sequences");
   } catch (const std::exception& error) {
     status = Status(Code::failed, "", error.what(), "Report this as a bug of longspan");
   }

@@ -20,10 +20,10 @@ struct Workspace {
 };
 
 struct Task {
-  const char* name = "";           // operator, for errors
-  std::vector<BufferRef> reads;    // poison here is inherited by the writes
-  std::vector<BufferRef> writes;   // materialised before the task runs
-  std::vector<Event> after;        // events of other streams
+  const char* name = "";          // operator, for errors
+  std::vector<BufferRef> reads;   // poison here is inherited by the writes
+  std::vector<BufferRef> writes;  // materialised before the task runs
+  std::vector<Event> after;       // events of other streams
   size_t workspaceBytes = 0;
   std::function<Status(Workspace)> run;
   std::function<void(const Status&)> done;  // called on the stream thread, whatever the outcome
@@ -40,7 +40,9 @@ class Stream : public std::enable_shared_from_this<Stream> {
 
   // Returns the task's ticket. Blocks only while the queue is full.
   uint64_t submit(Task task);
-  bool finished(uint64_t ticket) const { return completed_.load(std::memory_order_acquire) >= ticket; }
+  bool finished(uint64_t ticket) const {
+    return completed_.load(std::memory_order_acquire) >= ticket;
+  }
   void wait(uint64_t ticket);
   uint64_t lastTicket() const { return submitted_.load(std::memory_order_relaxed); }
   size_t pending() const {

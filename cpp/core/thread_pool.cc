@@ -39,7 +39,8 @@ ThreadPool& ThreadPool::shared() {
 }
 
 ThreadPool::ThreadPool(int size) : size_(size), active_(size) {
-  for (int thread = 1; thread < size_; ++thread) std::thread([this, thread] { work(thread); }).detach();
+  for (int thread = 1; thread < size_; ++thread)
+    std::thread([this, thread] { work(thread); }).detach();
 }
 
 void ThreadPool::drain(const Region& region, std::atomic<int64_t>& next, int thread) {
@@ -67,7 +68,8 @@ void ThreadPool::run(const Region& region) {
   }
   wake_.notify_all();
   drain(region_, next_, 0);
-  // Workers finish their last item; yield after a while so that an oversubscribed machine progresses.
+  // Workers finish their last item; yield after a while so that an oversubscribed machine
+  // progresses.
   for (int spin = 0; running_.load(std::memory_order_acquire) != 0; ++spin) {
     if (spin < kSpins) {
       pause();
@@ -80,7 +82,8 @@ void ThreadPool::run(const Region& region) {
 void ThreadPool::work(int thread) {
   uint64_t seen = 0;
   for (;;) {
-    for (int spin = 0; spin < kSpins && generation_.load(std::memory_order_acquire) == seen; ++spin) {
+    for (int spin = 0; spin < kSpins && generation_.load(std::memory_order_acquire) == seen;
+         ++spin) {
       pause();
     }
     if (generation_.load(std::memory_order_acquire) == seen) {

@@ -22,7 +22,9 @@ class ThreadPool {
   int size() const { return size_; }
 
   // Threads that take part from the next region on, 1 to size().
-  void setActive(int threads) { active_.store(threads < 1 ? 1 : threads < size_ ? threads : size_); }
+  void setActive(int threads) {
+    active_.store(threads < 1 ? 1 : threads < size_ ? threads : size_);
+  }
   int active() const { return active_.load(std::memory_order_relaxed); }
 
   // Calls body(item, thread) for every item in [0, count); thread is in [0, size()). Returns when
@@ -33,7 +35,9 @@ class ThreadPool {
     Region region;
     region.count = count;
     region.body = const_cast<void*>(static_cast<const void*>(&body));
-    region.call = [](void* fn, int64_t item, int thread) { (*static_cast<Body*>(fn))(item, thread); };
+    region.call = [](void* fn, int64_t item, int thread) {
+      (*static_cast<Body*>(fn))(item, thread);
+    };
     run(region);
   }
 

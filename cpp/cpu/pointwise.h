@@ -1,5 +1,6 @@
-// Functions of one element, with their slopes. `value` and `slope` take a vector of floats or a double.
-// A slope is a function of x, or of y = value(x) where `fromOutput` says so: that is what backward keeps.
+// Functions of one element, with their slopes. `value` and `slope` take a vector of floats or a
+// double. A slope is a function of x, or of y = value(x) where `fromOutput` says so: that is what
+// backward keeps.
 #pragma once
 
 #include "cpp/cpu/vector_math.h"
@@ -16,7 +17,8 @@ LONGSPAN_INLINE V constant(double c) {
   }
 }
 
-// Bounds where every sigmoid-like factor is exactly 0 or 1, so that infinities give limits, not NaN.
+// Bounds where every sigmoid-like factor is exactly 0 or 1, so that infinities give limits, not
+// NaN.
 template <class V>
 LONGSPAN_INLINE V atLeast(V x) {
   return vmax(V{} - 1e4f, x);
@@ -36,17 +38,17 @@ LONGSPAN_INLINE V signOf(V x) {
   return vselect(x > 0.0f, one, vselect(x < 0.0f, -one, x));
 }
 
-#define LONGSPAN_POINTWISE(Name, from, valueOf, slopeOf)      \
-  struct Name {                                               \
-    static constexpr bool fromOutput = from;                  \
-    template <class V>                                        \
-    static LONGSPAN_INLINE V value([[maybe_unused]] V x) {    \
-      return valueOf;                                         \
-    }                                                         \
-    template <class V>                                        \
-    static LONGSPAN_INLINE V slope([[maybe_unused]] V x) {    \
-      return slopeOf;                                         \
-    }                                                         \
+#define LONGSPAN_POINTWISE(Name, from, valueOf, slopeOf)   \
+  struct Name {                                            \
+    static constexpr bool fromOutput = from;               \
+    template <class V>                                     \
+    static LONGSPAN_INLINE V value([[maybe_unused]] V x) { \
+      return valueOf;                                      \
+    }                                                      \
+    template <class V>                                     \
+    static LONGSPAN_INLINE V slope([[maybe_unused]] V x) { \
+      return slopeOf;                                      \
+    }                                                      \
   };
 
 // clang-format off: it takes these products for pointer declarations.
@@ -62,8 +64,8 @@ LONGSPAN_POINTWISE(Cos, false, vcos(x), -vsin(x))
 LONGSPAN_POINTWISE(Tanh, true, vtanh(x), (1.0f - x) * (1.0f + x))
 LONGSPAN_POINTWISE(Sigmoid, true, vsigmoid(x), x * (1.0f - x))
 LONGSPAN_POINTWISE(Erf, false, verf(x), constant<V>(1.1283791670955126) * vexp(-x * x))
-LONGSPAN_POINTWISE(Square, false, x * x, x + x)
-LONGSPAN_POINTWISE(Reciprocal, true, 1.0f / x, -x * x)
+LONGSPAN_POINTWISE(Square, false, x* x, x + x)
+LONGSPAN_POINTWISE(Reciprocal, true, 1.0f / x, -x* x)
 LONGSPAN_POINTWISE(Softplus, false, vsoftplus(x), vsigmoid(x))
 LONGSPAN_POINTWISE(Relu, true, positive(x), vselect(x > 0.0f, V{} + 1.0f, V{}))
 LONGSPAN_POINTWISE(ReluSquared, false, positive(x) * positive(x), 2.0f * positive(x))
@@ -92,7 +94,8 @@ struct GeluTanh {
   static constexpr bool fromOutput = false;
   template <class V>
   static LONGSPAN_INLINE V phi(V x) {
-    return vsigmoid(x * (constant<V>(1.5957691216057308) + x * x * constant<V>(0.07135481627260025)));
+    return vsigmoid(x *
+                    (constant<V>(1.5957691216057308) + x * x * constant<V>(0.07135481627260025)));
   }
   template <class V>
   static LONGSPAN_INLINE V value(V x) {
@@ -101,7 +104,8 @@ struct GeluTanh {
   template <class V>
   static LONGSPAN_INLINE V slope(V x) {
     const V t = clamped(x), p = phi(t);
-    return p + t * p * (1.0f - p) * (constant<V>(1.5957691216057308) + t * t * constant<V>(0.21406444881780073));
+    return p + t * p * (1.0f - p) *
+                   (constant<V>(1.5957691216057308) + t * t * constant<V>(0.21406444881780073));
   }
 };
 

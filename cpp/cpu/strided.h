@@ -59,7 +59,8 @@ struct StridedLoop {
     const int64_t inner = innerLength(), outer = runs();
     if (inner == 0 || outer == 0) return;
     if (outer == 1) {
-      pool.forRange(inner, grain, [&](int64_t begin, int64_t end) { body(offsets(0), begin, end); });
+      pool.forRange(inner, grain,
+                    [&](int64_t begin, int64_t end) { body(offsets(0), begin, end); });
       return;
     }
     if (inner >= 2 * grain) {  // long runs are cut

@@ -1,6 +1,7 @@
-// Elementary functions on vectors, beside the exponentials of exponential.h. Polynomials are weighted
-// minimax fits of relative error. Each has a scalar f64 form of the same name, for tests and gradient checks,
-// so that templates over the vector type read alike. Errors are given in ulp of f32, with FMA.
+// Elementary functions on vectors, beside the exponentials of exponential.h. Polynomials are
+// weighted minimax fits of relative error. Each has a scalar f64 form of the same name, for tests
+// and gradient checks, so that templates over the vector type read alike. Errors are given in ulp
+// of f32, with FMA.
 #pragma once
 
 #include <cmath>
@@ -47,7 +48,8 @@ LONGSPAN_INLINE vf vfloor(vf x) {
   return vselect(whole > x, whole - 1.0f, whole);
 }
 
-// Natural logarithm, 1 ulp. x = 2^n m with m in [sqrt 1/2, sqrt 2); log m = f - f^2/2 + f^3 P(f), f = m - 1.
+// Natural logarithm, 1 ulp. x = 2^n m with m in [sqrt 1/2, sqrt 2); log m = f - f^2/2 + f^3 P(f), f
+// = m - 1.
 LONGSPAN_INLINE vf vlog(vf x) {
   const vi tiny = x < 0x1p-126f;
   const vf normal = vselect(tiny, x * 0x1p23f, x);
@@ -100,7 +102,8 @@ LONGSPAN_INLINE vf erfcOfPositive(vf t) {
   const vf p = poly(u, vbroadcast(-0x1.a1ad46p-12f), -0x1.4169d6p-10f, 0x1.58373ep-10f,
                     0x1.1abd38p-7f, -0x1.081f8ap-7f, -0x1.bc08e8p-5f, 0x1.4ffc54p-3f,
                     -0x1.540852p-3f, -0x1.7bf618p-4f, 0x1.46e80ep+0f);
-  // t^2 = head^2 + (t - head)(t + head) with head^2 exact, since an error of t^2 is magnified by e^.
+  // t^2 = head^2 + (t - head)(t + head) with head^2 exact, since an error of t^2 is magnified by
+  // e^.
   const vf head = (vf)((vi)t & static_cast<int32_t>(0xfffff000u));
   return vexp(-(head * head)) * vexp((head - t) * (head + t)) * p * over * inverse;
 }
@@ -115,8 +118,8 @@ LONGSPAN_INLINE vf verf(vf x) {
   return vselect(a < 0.75f, vfma(x, p, x), vcopysign(1.0f - detail::erfcOfPositive(a), x));
 }
 
-// Distribution function of the standard normal, erfc(-x / sqrt 2) / 2: relative accuracy 3 ulp and that
-// of x / sqrt 2 in the lower tail, where (1 + erf) / 2 has none.
+// Distribution function of the standard normal, erfc(-x / sqrt 2) / 2: relative accuracy 3 ulp and
+// that of x / sqrt 2 in the lower tail, where (1 + erf) / 2 has none.
 LONGSPAN_INLINE vf vnormalCdf(vf x) {
   const vf tail = 0.5f * detail::erfcOfPositive(vabs(x) * 0.70710678f);
   return vselect(x < 0.0f, tail, 1.0f - tail);

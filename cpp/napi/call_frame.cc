@@ -11,8 +11,9 @@ void PackedCall::readTensor(const char* name, TensorView& out, bool required, bo
   }
   SlotTable::Slot* slot = environment_.slots.find(handle);
   if (slot == nullptr) {
-    status_ = Status(Code::disposed, name, "a disposed tensor",
-                     "Use it before dispose(), return it from tidy(), or retain() it before backward()");
+    status_ =
+        Status(Code::disposed, name, "a disposed tensor",
+               "Use it before dispose(), return it from tidy(), or retain() it before backward()");
     return;
   }
   Device& device = slot->buffer->device();
@@ -25,8 +26,9 @@ void PackedCall::readTensor(const char* name, TensorView& out, bool required, bo
   if (writes) {
     for (int i = 0; i < slot->view.rank; ++i) {
       if (slot->view.stride[i] == 0 && slot->view.shape[i] > 1) {
-        status_ = Status(Code::shape, name, describe(slot->view) + ", broadcast",
-                         "It is written in place, so each element needs its own memory: contiguous()");
+        status_ =
+            Status(Code::shape, name, describe(slot->view) + ", broadcast",
+                   "It is written in place, so each element needs its own memory: contiguous()");
         return;
       }
     }

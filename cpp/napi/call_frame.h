@@ -1,8 +1,8 @@
 // The packed call as the operator contract sees it.
 //
-// Layout of the call buffer (doubles): [stream id, field...]. A tensor is its handle or -1, a list is
-// its length and then its elements, a scalar is itself. On return the outputs stand from index 0: a
-// tensor is [handle, dtype, rank, dims...] or [-1], a list is its length and then its tensors.
+// Layout of the call buffer (doubles): [stream id, field...]. A tensor is its handle or -1, a list
+// is its length and then its elements, a scalar is itself. On return the outputs stand from index
+// 0: a tensor is [handle, dtype, rank, dims...] or [-1], a list is its length and then its tensors.
 #pragma once
 
 #include <utility>

@@ -29,7 +29,8 @@ void Completions::settle(double id, const Status& status, void* target, const vo
   if (!open_) return;
   if (status.ok() && bytes > 0) std::memcpy(target, source, bytes);
   auto* result = new Result{id, status};
-  if (napi_call_threadsafe_function(function_, result, napi_tsfn_nonblocking) != napi_ok) delete result;
+  if (napi_call_threadsafe_function(function_, result, napi_tsfn_nonblocking) != napi_ok)
+    delete result;
 }
 
 void Completions::close() {

@@ -13,7 +13,8 @@
 namespace longspan::napi {
 
 struct Environment {
-  // Doubles in the call buffer: room for the tensor lists of an optimizer over thousands of tensors.
+  // Doubles in the call buffer: room for the tensor lists of an optimizer over thousands of
+  // tensors.
   static constexpr size_t kCallDoubles = 65536;
 
   napi_env env = nullptr;
@@ -30,8 +31,8 @@ struct Environment {
 
   // Releases unreachable tensors when due.
   void afterAllocation();
-  // Tells V8, in coarse steps since each report may start a collection, how much memory hangs on its
-  // objects.
+  // Tells V8, in coarse steps since each report may start a collection, how much memory hangs on
+  // its objects.
   void reportMemory();
 
   int fail(Status status) {

@@ -28,10 +28,12 @@ class SlotTable {
   // Null when the handle is stale.
   Slot* find(Handle handle);
   bool release(napi_env env, Handle handle);
-  // Attaches the object that stands for the handle: once it is collected, sweep() releases the slot.
+  // Attaches the object that stands for the handle: once it is collected, sweep() releases the
+  // slot.
   void track(napi_env env, Handle handle, napi_value object);
   // Releases slots whose objects are gone. Unlike finalizers this works inside a synchronous loop:
-  // V8 clears weak references while it collects, whereas Node-API finalizers wait for the event loop.
+  // V8 clears weak references while it collects, whereas Node-API finalizers wait for the event
+  // loop.
   int sweep(napi_env env);
   // True once enough slots or bytes have come since the last sweep to make another worth its time.
   bool sweepDue() const { return sinceSweep_ > dueSlots_ || bytesSinceSweep_ > dueBytes_; }

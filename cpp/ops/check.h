@@ -1,4 +1,5 @@
-// The checks validate() is written with. Each returns ok or a Status naming field, value and remedy.
+// The checks validate() is written with. Each returns ok or a Status naming field, value and
+// remedy.
 #pragma once
 
 #include <algorithm>
@@ -14,7 +15,8 @@ namespace longspan::check {
 
 inline Status floating(const char* field, const TensorView& t) {
   if (isFloating(t.dtype)) return {};
-  return Status(Code::dtype, field, describe(t), "Use f32, f16, bf16 or f64; tensor.to(dtype) converts");
+  return Status(Code::dtype, field, describe(t),
+                "Use f32, f16, bf16 or f64; tensor.to(dtype) converts");
 }
 
 inline Status dtype(const char* field, const TensorView& t, DType expected) {
@@ -23,7 +25,8 @@ inline Status dtype(const char* field, const TensorView& t, DType expected) {
                 std::string("Use ") + nameOf(expected) + "; tensor.to(dtype) converts");
 }
 
-inline Status sameDtype(const char* field, const TensorView& t, const char* other, const TensorView& o) {
+inline Status sameDtype(const char* field, const TensorView& t, const char* other,
+                        const TensorView& o) {
   if (t.dtype == o.dtype) return {};
   return Status(Code::dtype, field, describe(t),
                 std::string("It must have the dtype of '") + other + "', which is " + describe(o) +
@@ -38,11 +41,13 @@ inline Status rank(const char* field, const TensorView& t, int expected) {
 
 inline Status rankAtLeast(const char* field, const TensorView& t, int least) {
   if (t.rank >= least) return {};
-  return Status(Code::rank, field, describe(t),
-                "It must have at least " + std::to_string(least) + (least == 1 ? " axis" : " axes"));
+  return Status(
+      Code::rank, field, describe(t),
+      "It must have at least " + std::to_string(least) + (least == 1 ? " axis" : " axes"));
 }
 
-inline Status sameShape(const char* field, const TensorView& t, const char* other, const TensorView& o) {
+inline Status sameShape(const char* field, const TensorView& t, const char* other,
+                        const TensorView& o) {
   if (t.sameShape(o)) return {};
   return Status(Code::shape, field, describe(t),
                 std::string("It must have the shape of '") + other + "', which is " + describe(o));
@@ -109,7 +114,8 @@ inline Status extents(const char* field, const std::vector<int64_t>& dims) {
 }
 
 // Gives `t` the shape of `target` with stride 0 on the axes it is repeated over (NumPy's rules).
-inline Status broadcastTo(const char* field, TensorView& t, const char* other, const TensorView& target) {
+inline Status broadcastTo(const char* field, TensorView& t, const char* other,
+                          const TensorView& target) {
   TensorView wide = t;
   wide.rank = target.rank;
   bool fits = t.rank <= target.rank;
@@ -131,8 +137,8 @@ inline Status broadcastTo(const char* field, TensorView& t, const char* other, c
 
 // The shape two operands broadcast to (NumPy's rules): gives it to `out` and strides of 0 to the
 // operands. An operand that is absent takes the shape of the other.
-inline Status broadcast(const char* field, TensorView& a, const char* other, TensorView& b, DType dtype,
-                        TensorView& out) {
+inline Status broadcast(const char* field, TensorView& a, const char* other, TensorView& b,
+                        DType dtype, TensorView& out) {
   std::array<int64_t, kMaxRank> dims{};
   const int rank = std::max(a.rank, b.rank);
   for (int i = 0; i < rank; ++i) {

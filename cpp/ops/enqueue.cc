@@ -14,7 +14,9 @@ class Describer final : public FieldVisitor {
   void number(const char* name, double&) override { add(FieldKind::number, name); }
   void integer(const char* name, int64_t&) override { add(FieldKind::integer, name); }
   void flag(const char* name, bool&) override { add(FieldKind::flag, name); }
-  void integers(const char* name, std::vector<int64_t>&) override { add(FieldKind::integers, name); }
+  void integers(const char* name, std::vector<int64_t>&) override {
+    add(FieldKind::integers, name);
+  }
 
  protected:
   void tensor(FieldKind kind, const char* name, TensorView&) override { add(kind, name); }
@@ -40,9 +42,12 @@ class Reader final : public FieldVisitor {
     if (!isOutput(kind)) frame_.readTensor(name, t, kind != FieldKind::optional, isInout(kind));
   }
   void tensors(FieldKind kind, const char* name, TensorList& list) override {
-    if (!isOutput(kind)) frame_.readTensors(name, list, isInout(kind), kind == FieldKind::optionalInouts);
+    if (!isOutput(kind))
+      frame_.readTensors(name, list, isInout(kind), kind == FieldKind::optionalInouts);
   }
-  void chosen(const char*, int& index, Names) override { index = static_cast<int>(frame_.readNumber()); }
+  void chosen(const char*, int& index, Names) override {
+    index = static_cast<int>(frame_.readNumber());
+  }
 
  private:
   CallFrame& frame_;
@@ -113,7 +118,8 @@ class Binder final : public FieldVisitor {
 
 }  // namespace
 
-void orderAfterUses(Task& task, const Buffer& buffer, const std::shared_ptr<Stream>& stream, bool writes) {
+void orderAfterUses(Task& task, const Buffer& buffer, const std::shared_ptr<Stream>& stream,
+                    bool writes) {
   const auto waitFor = [&](const Event& e) {
     if (e.stream && e.stream != stream && !e.stream->finished(e.ticket)) task.after.push_back(e);
   };
@@ -123,7 +129,8 @@ void orderAfterUses(Task& task, const Buffer& buffer, const std::shared_ptr<Stre
   }
 }
 
-void recordUse(Buffer& buffer, const std::shared_ptr<Stream>& stream, uint64_t ticket, bool writes) {
+void recordUse(Buffer& buffer, const std::shared_ptr<Stream>& stream, uint64_t ticket,
+               bool writes) {
   if (writes) {
     buffer.lastWrite = {stream, ticket};
     buffer.lastReads.clear();
@@ -168,7 +175,8 @@ Status Operator::call(CallFrame& frame) const {
   };
   const std::shared_ptr<Stream>& stream = frame.stream();
   const uint64_t ticket = stream->submit(std::move(task));
-  for (const Collector::Use& use : collector.uses) recordUse(*use.buffer, stream, ticket, use.writes);
+  for (const Collector::Use& use : collector.uses)
+    recordUse(*use.buffer, stream, ticket, use.writes);
   return {};
 }
 

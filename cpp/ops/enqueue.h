@@ -14,7 +14,8 @@ class CallFrame {
  public:
   virtual ~CallFrame() = default;
 
-  // Reading, in field order. A stale handle or an absent required tensor is kept as the first error.
+  // Reading, in field order. A stale handle or an absent required tensor is kept as the first
+  // error.
   virtual void readTensor(const char* name, TensorView& out, bool required, bool writes) = 0;
   virtual void readTensors(const char* name, TensorList& out, bool writes, bool mayBeEmpty) = 0;
   virtual double readNumber() = 0;
@@ -33,7 +34,8 @@ class CallFrame {
 };
 
 // Orders the task after the uses of `buffer` in other streams.
-void orderAfterUses(Task& task, const Buffer& buffer, const std::shared_ptr<Stream>& stream, bool writes);
+void orderAfterUses(Task& task, const Buffer& buffer, const std::shared_ptr<Stream>& stream,
+                    bool writes);
 // Records the use by the task that got `ticket`.
 void recordUse(Buffer& buffer, const std::shared_ptr<Stream>& stream, uint64_t ticket, bool writes);
 

@@ -1,6 +1,7 @@
 // What an operator's parameters are made of. A params struct lists its fields once, in
 //
-//   template <class V> void fields(V& v) { v.input("x", x); v.number("eps", eps); v.output("y", y); }
+//   template <class V> void fields(V& v) { v.input("x", x); v.number("eps", eps); v.output("y", y);
+//   }
 //
 // and everything that must know them visits that list: describe() for TypeScript, the reader of
 // packed calls, the collector of buffers, the binder of addresses, the writer of outputs.
@@ -34,7 +35,9 @@ enum class FieldKind : uint8_t {
   outputs,         // list of such
 };
 
-constexpr bool isOutput(FieldKind kind) { return kind == FieldKind::output || kind == FieldKind::outputs; }
+constexpr bool isOutput(FieldKind kind) {
+  return kind == FieldKind::output || kind == FieldKind::outputs;
+}
 constexpr bool isInout(FieldKind kind) {
   return kind == FieldKind::inout || kind == FieldKind::inouts || kind == FieldKind::optionalInouts;
 }
@@ -53,7 +56,9 @@ class FieldVisitor {
   void output(const char* name, TensorView& t) { tensor(FieldKind::output, name, t); }
   void inputs(const char* name, TensorList& l) { tensors(FieldKind::inputs, name, l); }
   void inouts(const char* name, TensorList& l) { tensors(FieldKind::inouts, name, l); }
-  void optionalInouts(const char* name, TensorList& l) { tensors(FieldKind::optionalInouts, name, l); }
+  void optionalInouts(const char* name, TensorList& l) {
+    tensors(FieldKind::optionalInouts, name, l);
+  }
   void outputs(const char* name, TensorList& l) { tensors(FieldKind::outputs, name, l); }
   template <class E>
   void choice(const char* name, E& value, Names names) {

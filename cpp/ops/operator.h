@@ -83,9 +83,7 @@ class CallOf final : public Call {
 
 }  // namespace longspan
 
-#define LONGSPAN_OPERATOR(Params, kernel)                                     \
-  static const ::longspan::OperatorRegistrar registrar_##Params {             \
-    {                                                                         \
-      Params::name, &::longspan::CallOf<Params, &::longspan::cpu::kernel>::create \
-    }                                                                         \
+#define LONGSPAN_OPERATOR(Params, kernel)                                           \
+  static const ::longspan::OperatorRegistrar registrar_##Params {                   \
+    { Params::name, &::longspan::CallOf<Params, &::longspan::cpu::kernel>::create } \
   }

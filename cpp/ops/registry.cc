@@ -14,7 +14,9 @@ std::vector<Operator>& registry() {
 }  // namespace
 
 OperatorRegistrar::OperatorRegistrar(Operator op) {
-  const auto before = [](const Operator& a, const Operator& b) { return std::strcmp(a.name, b.name) < 0; };
+  const auto before = [](const Operator& a, const Operator& b) {
+    return std::strcmp(a.name, b.name) < 0;
+  };
   registry().insert(std::upper_bound(registry().begin(), registry().end(), op, before), op);
 }
 

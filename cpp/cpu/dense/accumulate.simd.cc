@@ -18,7 +18,8 @@ Status accumulate(const ops::Accumulate& p, Context& context) {
       if (as == 1 && bs == 1 && ys == 1) {
         for (int64_t i = begin; i < end; ++i) y[i] = store<T>(load(a[i]) + load(b[i]));
       } else {
-        for (int64_t i = begin; i < end; ++i) y[i * ys] = store<T>(load(a[i * as]) + load(b[i * bs]));
+        for (int64_t i = begin; i < end; ++i)
+          y[i * ys] = store<T>(load(a[i * as]) + load(b[i * bs]));
       }
     });
   });

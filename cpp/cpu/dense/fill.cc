@@ -11,8 +11,9 @@ Status fill(const ops::Fill& p, Context& context) {
     using T = typename decltype(tag)::type;
     const T value = store<T>(p.value);
     T* y = p.y.data<T>();
-    context.pool.forRange(p.y.numel(), 1 << 18,
-                          [&](int64_t begin, int64_t end) { std::fill(y + begin, y + end, value); });
+    context.pool.forRange(p.y.numel(), 1 << 18, [&](int64_t begin, int64_t end) {
+      std::fill(y + begin, y + end, value);
+    });
   });
   return {};
 }

@@ -8,7 +8,8 @@ namespace longspan::ops {
 enum class Activation : int { none, relu, gelu, geluTanh, silu, reluSquared };
 
 inline Names activationNames() {
-  static constexpr const char* names[] = {"none", "relu", "gelu", "geluTanh", "silu", "reluSquared"};
+  static constexpr const char* names[] = {"none",     "relu", "gelu",
+                                          "geluTanh", "silu", "reluSquared"};
   return names;
 }
 
