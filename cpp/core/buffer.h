@@ -29,17 +29,27 @@ class Buffer {
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
   ~Buffer() {
-    if (data_ != nullptr) device_.free(data_, bytes_);
+    if (data_ == nullptr) return;
+    if (users_.empty()) {
+      source_->free(data_, bytes_);
+    } else {
+      source_->freeAfter(data_, bytes_, users_);
+    }
   }
 
   Device& device() const { return device_; }
   size_t bytes() const { return bytes_; }
 
   // Stream thread, or the creating thread before the buffer is shared.
-  Status materialise() {
+  Status materialise(std::shared_ptr<MemorySource> source) {
     if (data_ != nullptr) return {};
-    return device_.allocate(bytes_, &data_);
+    source_ = std::move(source);
+    return source_->allocate(bytes_, &data_);
   }
+  // Where its memory came from; null before.
+  MemorySource* source() const { return source_.get(); }
+  // Stream thread: a lane other than the one its memory came from has work on it.
+  void addUser(const std::shared_ptr<Lane>& lane);
   std::byte* data() const { return static_cast<std::byte*>(data_); }
 
   // The failure of the operator that should have written this buffer. Written and read by stream
@@ -55,6 +65,8 @@ class Buffer {
   Device& device_;
   const size_t bytes_;
   void* data_ = nullptr;
+  std::shared_ptr<MemorySource> source_;
+  std::vector<std::shared_ptr<Lane>> users_;
   Status poison_;
 };
 

@@ -5,8 +5,10 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 
+#include "cpp/core/lane.h"
 #include "cpp/core/status.h"
 
 namespace longspan {
@@ -32,11 +34,11 @@ class Device {
     return type_ == DeviceType::cpu ? "cpu" : "cuda:" + std::to_string(index_);
   }
 
-  // At least 64-byte aligned; never null on success. Frees the caches and retries once before it
-  // answers outOfMemory with the sizes. Thread-safe.
-  virtual Status allocate(size_t bytes, void** out) = 0;
-  // Accepts what allocate returned. Never throws, never blocks on the device.
-  virtual void free(void* data, size_t bytes) noexcept = 0;
+  // A new order of work on this device.
+  virtual Status newLane(std::shared_ptr<Lane>* out) = 0;
+  // Memory for data that comes from or goes to JavaScript, for Lane::upload.
+  virtual Status hostBlock(size_t bytes, HostBlock* out) = 0;
+
   virtual MemoryCounters memory() const = 0;
   virtual void resetPeak() = 0;
   virtual void setLimit(int64_t bytes) = 0;

@@ -3,6 +3,8 @@
 #include <sys/mman.h>
 
 #include <cstdlib>
+#include <cstring>
+#include <new>
 
 namespace longspan {
 namespace {
@@ -30,7 +32,36 @@ void* systemAllocate(size_t rounded) {
   return data;
 }
 
+class HostLane final : public Lane {
+ public:
+  std::shared_ptr<MemorySource> memory() override { return hostDevice().source(); }
+  Status upload(void* to, const void* from, size_t bytes) override { return download(to, from, bytes); }
+  Status upload(void* to, const HostBlock& from, size_t bytes) override {
+    return download(to, from.get(), bytes);
+  }
+  Status download(void* to, const void* from, size_t bytes) override {
+    // An empty tensor has no address, which memcpy must not be given.
+    if (bytes > 0) std::memcpy(to, from, bytes);
+    return {};
+  }
+  void read(const void* from, size_t, std::function<void(const Status&, const std::byte*)> done) override {
+    done(Status(), static_cast<const std::byte*>(from));
+  }
+};
+
 }  // namespace
+
+Status HostDevice::newLane(std::shared_ptr<Lane>* out) {
+  *out = std::make_shared<HostLane>();
+  return {};
+}
+
+Status HostDevice::hostBlock(size_t bytes, HostBlock* out) {
+  *out = HostBlock(new (std::nothrow) std::byte[bytes], std::default_delete<std::byte[]>());
+  if (*out) return {};
+  return Status(Code::outOfMemory, "memory", std::to_string(bytes) + " bytes to stage the data",
+                "Pass it in smaller parts");
+}
 
 void* HostDevice::takeCached(size_t rounded) {
   const auto found = cache_.find(rounded);
@@ -129,9 +160,11 @@ void HostDevice::emptyCache() {
   trim(0);
 }
 
-Device& cpuDevice() {
-  static HostDevice* device = new HostDevice();
+HostDevice& hostDevice() {
+  static auto* device = new HostDevice();
   return *device;
 }
+
+Device& cpuDevice() { return hostDevice(); }
 
 }  // namespace longspan

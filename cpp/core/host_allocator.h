@@ -9,9 +9,14 @@
 
 namespace longspan {
 
-class HostDevice final : public Device {
+class HostDevice final : public Device, public MemorySource {
  public:
   HostDevice() : Device(DeviceType::cpu, 0) {}
+
+  Status newLane(std::shared_ptr<Lane>* out) override;
+  Status hostBlock(size_t bytes, HostBlock* out) override;
+  // Nothing to count: the device is never destroyed.
+  std::shared_ptr<MemorySource> source() { return {std::shared_ptr<void>(), this}; }
 
   Status allocate(size_t bytes, void** out) override;
   void free(void* data, size_t bytes) noexcept override;
@@ -28,5 +33,7 @@ class HostDevice final : public Device {
   MemoryCounters counters_;
   std::map<size_t, std::vector<void*>> cache_;  // by rounded size
 };
+
+HostDevice& hostDevice();
 
 }  // namespace longspan

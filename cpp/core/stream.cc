@@ -27,8 +27,8 @@ Status named(const char* name, const Status& status) {
 
 }  // namespace
 
-std::shared_ptr<Stream> Stream::create(Device& device) {
-  std::shared_ptr<Stream> stream(new Stream(device));
+std::shared_ptr<Stream> Stream::create(Device& device, std::shared_ptr<Lane> lane) {
+  std::shared_ptr<Stream> stream(new Stream(device, std::move(lane)));
   stream->ring_.resize(kCapacity);
   std::thread([stream] { stream->loop(); }).detach();
   return stream;
@@ -54,15 +54,20 @@ uint64_t Stream::submit(Task task) {
   return ticket + 1;
 }
 
-void Stream::wait(uint64_t ticket) {
+void Stream::waitUntilRan(uint64_t ticket) {
   for (int spin = 0; spin < kSpins; ++spin) {
-    if (finished(ticket) || orphaned_) return;
+    if (ran(ticket) || orphaned_) return;
     pause();
   }
   std::unique_lock<std::mutex> lock(mutex_);
   ++waiters_;
   progressed_.wait(lock, [&] { return completed_.load() >= ticket || orphaned_; });
   --waiters_;
+}
+
+Status Stream::waitUntilEnded(uint64_t ticket) {
+  waitUntilRan(ticket);
+  return lane_->immediate() ? Status() : lane_->synchronize();
 }
 
 void Stream::finish() {
@@ -79,17 +84,23 @@ void Stream::orphan() {
 }
 
 Status Stream::execute(Task& task) {
-  for (const Event& event : task.after) event.stream->wait(event.ticket);
+  for (const Event& event : task.after) {
+    event.stream->waitUntilRan(event.ticket);
+    if (!event.stream->lane().immediate()) {
+      if (Status status = lane_->waitFor(event.stream->lane()); !status.ok()) return named(task.name, status);
+    }
+  }
   for (const BufferRef& buffer : task.reads) {
     if (!buffer->poison().ok()) return buffer->poison();
   }
+  const std::shared_ptr<MemorySource> memory = lane_->memory();
   for (const BufferRef& buffer : task.writes) {
-    if (Status status = buffer->materialise(); !status.ok()) return named(task.name, status);
+    if (Status status = buffer->materialise(memory); !status.ok()) return named(task.name, status);
   }
   Workspace workspace{nullptr, task.workspaceBytes};
   if (task.workspaceBytes > 0) {
     void* data = nullptr;
-    if (Status status = device_.allocate(task.workspaceBytes, &data); !status.ok()) {
+    if (Status status = memory->allocate(task.workspaceBytes, &data); !status.ok()) {
       return named(task.name, status);
     }
     workspace.data = static_cast<std::byte*>(data);
@@ -103,8 +114,18 @@ Status Stream::execute(Task& task) {
   } catch (const std::exception& error) {
     status = Status(Code::failed, "", error.what(), "Report this as a bug of longspan");
   }
-  if (workspace.data != nullptr) device_.free(workspace.data, workspace.bytes);
+  if (!lane_->immediate()) noteUses(task, memory.get());
+  if (workspace.data != nullptr) memory->free(workspace.data, workspace.bytes);
   return status.ok() ? status : named(task.name, status);
+}
+
+// Memory of another order must not return there before this lane is done with it.
+void Stream::noteUses(const Task& task, const MemorySource* memory) {
+  for (const auto* list : {&task.reads, &task.writes}) {
+    for (const BufferRef& buffer : *list) {
+      if (buffer->source() != memory && &buffer->device() == &device_) buffer->addUser(lane_);
+    }
+  }
 }
 
 bool Stream::next(std::unique_ptr<Task>& task) {
@@ -127,6 +148,7 @@ bool Stream::next(std::unique_ptr<Task>& task) {
 }
 
 void Stream::loop() {
+  lane_->attach();
   for (std::unique_ptr<Task> task; next(task);) {
     const Status status = execute(*task);
     // Success also clears the poison of a buffer that was overwritten whole.

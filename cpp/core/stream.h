@@ -26,7 +26,7 @@ struct Task {
   std::vector<Event> after;       // events of other streams
   size_t workspaceBytes = 0;
   std::function<Status(Workspace)> run;
-  std::function<void(const Status&)> done;  // called on the stream thread, whatever the outcome
+  std::function<void(const Status&)> done;  // called on the stream thread after run, whatever the outcome
 };
 
 class Stream : public std::enable_shared_from_this<Stream> {
@@ -34,16 +34,19 @@ class Stream : public std::enable_shared_from_this<Stream> {
   // Tasks a stream holds before submit blocks.
   static constexpr size_t kCapacity = 4096;
 
-  static std::shared_ptr<Stream> create(Device& device);
+  static std::shared_ptr<Stream> create(Device& device, std::shared_ptr<Lane> lane);
 
   Device& device() const { return device_; }
+  Lane& lane() const { return *lane_; }
 
   // Returns the task's ticket. Blocks only while the queue is full.
   uint64_t submit(Task task);
-  bool finished(uint64_t ticket) const {
-    return completed_.load(std::memory_order_acquire) >= ticket;
-  }
-  void wait(uint64_t ticket);
+  // The task has run and its references are gone; on a GPU its work may be under way.
+  bool ran(uint64_t ticket) const { return completed_.load(std::memory_order_acquire) >= ticket; }
+  void waitUntilRan(uint64_t ticket);
+  // Its work has ended.
+  bool ended(uint64_t ticket) const { return lane_->immediate() && ran(ticket); }
+  Status waitUntilEnded(uint64_t ticket);
   uint64_t lastTicket() const { return submitted_.load(std::memory_order_relaxed); }
   size_t pending() const {
     return static_cast<size_t>(lastTicket() - completed_.load(std::memory_order_acquire));
@@ -55,13 +58,15 @@ class Stream : public std::enable_shared_from_this<Stream> {
   void orphan();
 
  private:
-  explicit Stream(Device& device) : device_(device) {}
+  Stream(Device& device, std::shared_ptr<Lane> lane) : device_(device), lane_(std::move(lane)) {}
   void loop();
   bool next(std::unique_ptr<Task>& task);
   Status execute(Task& task);
+  void noteUses(const Task& task, const MemorySource* memory);
   uint64_t waitingTasks() const;
 
   Device& device_;
+  const std::shared_ptr<Lane> lane_;
   // One producer (the owner), one consumer (the thread): tickets index a ring, so neither locks
   // unless one of them sleeps.
   std::vector<std::unique_ptr<Task>> ring_;

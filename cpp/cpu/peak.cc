@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cpp/core/buffer.h"
+#include "cpp/core/host_allocator.h"
 
 namespace longspan::cpu {
 namespace {
@@ -47,8 +48,8 @@ Peak measurePeak(int threads, double seconds) {
   // closely.
   constexpr size_t kPiece = size_t{1} << 20;
   const size_t pieces = std::max<size_t>(1, 64 / static_cast<size_t>(threads));
-  Buffer memory(cpuDevice(), static_cast<size_t>(threads) * pieces * kPiece * 2);
-  if (!memory.materialise().ok()) return peak;
+  Buffer memory(hostDevice(), static_cast<size_t>(threads) * pieces * kPiece * 2);
+  if (!memory.materialise(hostDevice().source()).ok()) return peak;
   std::memset(memory.data(), 1, memory.bytes());
   std::vector<size_t> turns(static_cast<size_t>(threads) * 8);
   peak.bytes = rate(threads, seconds, [&](int64_t item) {

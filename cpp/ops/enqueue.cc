@@ -121,7 +121,7 @@ class Binder final : public FieldVisitor {
 void orderAfterUses(Task& task, const Buffer& buffer, const std::shared_ptr<Stream>& stream,
                     bool writes) {
   const auto waitFor = [&](const Event& e) {
-    if (e.stream && e.stream != stream && !e.stream->finished(e.ticket)) task.after.push_back(e);
+    if (e.stream && e.stream != stream && !e.stream->ended(e.ticket)) task.after.push_back(e);
   };
   waitFor(buffer.lastWrite);
   if (writes) {
