@@ -13,6 +13,10 @@
 
 namespace longspan {
 
+namespace cuda {
+struct Gpu;
+}
+
 enum class DeviceType : uint8_t { cpu, cuda };
 
 struct MemoryCounters {
@@ -33,6 +37,9 @@ class Device {
   std::string name() const {
     return type_ == DeviceType::cpu ? "cpu" : "cuda:" + std::to_string(index_);
   }
+
+  // What kernels must know of a GPU; null on the CPU.
+  virtual const cuda::Gpu* gpu() const { return nullptr; }
 
   // A new order of work on this device.
   virtual Status newLane(std::shared_ptr<Lane>* out) = 0;

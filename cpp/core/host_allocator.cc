@@ -35,7 +35,9 @@ void* systemAllocate(size_t rounded) {
 class HostLane final : public Lane {
  public:
   std::shared_ptr<MemorySource> memory() override { return hostDevice().source(); }
-  Status upload(void* to, const void* from, size_t bytes) override { return download(to, from, bytes); }
+  Status upload(void* to, const void* from, size_t bytes) override {
+    return download(to, from, bytes);
+  }
   Status upload(void* to, const HostBlock& from, size_t bytes) override {
     return download(to, from.get(), bytes);
   }
@@ -44,7 +46,8 @@ class HostLane final : public Lane {
     if (bytes > 0) std::memcpy(to, from, bytes);
     return {};
   }
-  void read(const void* from, size_t, std::function<void(const Status&, const std::byte*)> done) override {
+  void read(const void* from, size_t,
+            std::function<void(const Status&, const std::byte*)> done) override {
     done(Status(), static_cast<const std::byte*>(from));
   }
 };

@@ -1,5 +1,5 @@
-// The device's side of a stream: where memory comes from, how bytes move, when work has ended. On the
-// CPU a task that has run has ended; on a GPU it has only been launched.
+// The device's side of a stream: where memory comes from, how bytes move, when work has ended. On
+// the CPU a task that has run has ended; on a GPU it has only been launched.
 #pragma once
 
 #include <cstddef>
@@ -23,7 +23,8 @@ class MemorySource {
   // Accepts what allocate returned, from any thread. Never throws, never waits for the device.
   virtual void free(void* data, size_t bytes) noexcept = 0;
   // The same where lanes of other orders may still be at work on it.
-  virtual void freeAfter(void* data, size_t bytes, const std::vector<std::shared_ptr<Lane>>& users) noexcept {
+  virtual void freeAfter(void* data, size_t bytes,
+                         const std::vector<std::shared_ptr<Lane>>& users) noexcept {
     for (const auto& user : users) synchronizeQuietly(*user);
     free(data, bytes);
   }
@@ -48,9 +49,7 @@ class Lane : public std::enable_shared_from_this<Lane> {
   virtual std::shared_ptr<MemorySource> memory() = 0;
 
   // Later work of this lane begins after the present work of `other`.
-  virtual Status waitFor(Lane& other) {
-    return other.immediate() ? Status() : other.synchronize();
-  }
+  virtual Status waitFor(Lane& other) { return other.immediate() ? Status() : other.synchronize(); }
   // Blocks until all work so far has ended; its failure, if it failed.
   virtual Status synchronize() { return {}; }
   // Calls `done` once all work so far has ended, on whatever thread learns of it.

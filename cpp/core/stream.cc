@@ -4,6 +4,8 @@
 #include <new>
 #include <thread>
 
+#include "cpp/core/host_allocator.h"
+
 namespace longspan {
 namespace {
 
@@ -87,7 +89,8 @@ Status Stream::execute(Task& task) {
   for (const Event& event : task.after) {
     event.stream->waitUntilRan(event.ticket);
     if (!event.stream->lane().immediate()) {
-      if (Status status = lane_->waitFor(event.stream->lane()); !status.ok()) return named(task.name, status);
+      if (Status status = lane_->waitFor(event.stream->lane()); !status.ok())
+        return named(task.name, status);
     }
   }
   for (const BufferRef& buffer : task.reads) {
@@ -95,7 +98,10 @@ Status Stream::execute(Task& task) {
   }
   const std::shared_ptr<MemorySource> memory = lane_->memory();
   for (const BufferRef& buffer : task.writes) {
-    if (Status status = buffer->materialise(memory); !status.ok()) return named(task.name, status);
+    if (Status status =
+            buffer->materialise(&buffer->device() == &device_ ? memory : hostDevice().source());
+        !status.ok())
+      return named(task.name, status);
   }
   Workspace workspace{nullptr, task.workspaceBytes};
   if (task.workspaceBytes > 0) {

@@ -26,7 +26,8 @@ struct Task {
   std::vector<Event> after;       // events of other streams
   size_t workspaceBytes = 0;
   std::function<Status(Workspace)> run;
-  std::function<void(const Status&)> done;  // called on the stream thread after run, whatever the outcome
+  std::function<void(const Status&)>
+      done;  // called on the stream thread after run, whatever the outcome
 };
 
 class Stream : public std::enable_shared_from_this<Stream> {

@@ -134,6 +134,27 @@ std::pair<std::byte*, size_t> bytesOf(const Napi::Value& value) {
   return {static_cast<std::byte*>(buffer.Data()), buffer.ByteLength()};
 }
 
+// Enqueues the copy of host data, which is free on return, into `buffer` from byte `offset` on.
+Status upload(const char* name, Stream& stream, const BufferRef& buffer, size_t offset,
+              const std::byte* from, size_t bytes) {
+  HostBlock staged;
+  LONGSPAN_RETURN_IF_ERROR(stream.device().hostBlock(bytes, &staged));
+  if (bytes > 0) std::memcpy(staged.get(), from, bytes);
+  const auto self = stream.shared_from_this();
+  Task task;
+  task.name = name;
+  task.writes.push_back(buffer);
+  orderAfterUses(task, *buffer, self, true);
+  // A write to a part must not clear the poison of the rest.
+  if (bytes < buffer->bytes()) task.reads.push_back(buffer);
+  task.run = [staged, target = buffer.get(), offset, bytes, &lane = stream.lane()](Workspace) {
+    return lane.upload(target->data() + offset, staged, bytes);
+  };
+  const uint64_t ticket = stream.submit(std::move(task));
+  recordUse(*buffer, self, ticket, true);
+  return {};
+}
+
 // create(data) with [stream id, dtype, rank, dims...] in the call buffer -> handle at index 0.
 // Host data is copied before the call returns.
 Napi::Value create(const Napi::CallbackInfo& info) {
@@ -151,9 +172,13 @@ Napi::Value create(const Napi::CallbackInfo& info) {
                                         describe(v))));
   }
   const auto buffer = std::make_shared<Buffer>(stream->device(), bytes);
-  if (Status status = buffer->materialise(); !status.ok())
+  if (stream->lane().immediate()) {
+    if (Status status = buffer->materialise(stream->lane().memory()); !status.ok())
+      return code(info, e.fail(std::move(status)));
+    if (bytes > 0) std::memcpy(buffer->data(), source, bytes);
+  } else if (Status status = upload("create", *stream, buffer, 0, source, bytes); !status.ok()) {
     return code(info, e.fail(std::move(status)));
-  if (bytes > 0) std::memcpy(buffer->data(), source, bytes);
+  }
   e.call[0] = e.slots.add(v, buffer);
   e.afterAllocation();
   return code(info, 0);
@@ -172,24 +197,9 @@ Napi::Value write(const Napi::CallbackInfo& info) {
                                     "It must have " + std::to_string(v.bytes()) + " bytes for " +
                                         describe(v) + ", which must be contiguous")));
   }
-  std::vector<std::byte> staged(source, source + bytes);
-  Task task;
-  task.name = "write";
-  task.writes.push_back(slot->buffer);
-  orderAfterUses(task, *slot->buffer, stream->shared_from_this(), true);
-  // A write to a part must not clear the poison of the rest.
-  if (bytes < slot->buffer->bytes()) task.reads.push_back(slot->buffer);
-  task.run = [staged = std::move(staged), v](Workspace) {
-    if (!staged.empty()) {
-      std::memcpy(v.buffer->data() + v.offset * static_cast<int64_t>(sizeOf(v.dtype)),
-                  staged.data(), staged.size());
-    }
-    return Status();
-  };
-  Buffer& buffer = *slot->buffer;
-  const uint64_t ticket = stream->submit(std::move(task));
-  recordUse(buffer, stream->shared_from_this(), ticket, true);
-  return code(info, 0);
+  const auto offset = static_cast<size_t>(v.offset) * sizeOf(v.dtype);
+  const Status status = upload("write", *stream, slot->buffer, offset, source, bytes);
+  return code(info, status.ok() ? 0 : e.fail(status));
 }
 
 // read(handle, arrayBuffer, streamId, id): copies a contiguous tensor out; settles promise `id`.
@@ -206,10 +216,14 @@ Napi::Value read(const Napi::CallbackInfo& info) {
   task.reads.push_back(slot->buffer);
   orderAfterUses(task, *slot->buffer, stream->shared_from_this(), false);
   const auto bytes = static_cast<size_t>(v.bytes());
-  task.done = [completions = e.completions, id, target, v, bytes](const Status& status) {
-    const std::byte* source =
-        status.ok() ? v.buffer->data() + v.offset * static_cast<int64_t>(sizeOf(v.dtype)) : nullptr;
-    completions->settle(id, status, target, source, bytes);
+  task.done = [completions = e.completions, id, target, v, bytes,
+               &lane = stream->lane()](const Status& ran) {
+    if (!ran.ok()) return completions->settle(id, ran);
+    const std::byte* from = v.buffer->data() + v.offset * static_cast<int64_t>(sizeOf(v.dtype));
+    lane.read(from, bytes,
+              [completions, id, target, bytes](const Status& status, const std::byte* source) {
+                completions->settle(id, status, target, source, bytes);
+              });
   };
   e.completions->begin(info.Env(), id, info[1]);
   Buffer& buffer = *slot->buffer;
@@ -224,15 +238,51 @@ Napi::Value readSync(const Napi::CallbackInfo& info) {
   SlotTable::Slot* slot = e.slots.find(info[0].As<Napi::Number>().DoubleValue());
   if (slot == nullptr) return code(info, e.fail(disposed()));
   const Event event = slot->buffer->lastWrite;
-  if (event.stream) event.stream->wait(event.ticket);
+  if (event.stream) event.stream->waitUntilRan(event.ticket);
   if (!slot->buffer->poison().ok()) return code(info, e.fail(slot->buffer->poison()));
-  const TensorView& v = slot->view;
-  // An empty tensor has no address, which memcpy must not be given.
-  if (v.bytes() > 0) {
-    std::memcpy(info[1].As<Napi::ArrayBuffer>().Data(),
-                slot->buffer->data() + v.offset * static_cast<int64_t>(sizeOf(v.dtype)),
-                static_cast<size_t>(v.bytes()));
+  if (event.stream) {
+    if (Status status = event.stream->waitUntilEnded(event.ticket); !status.ok())
+      return code(info, e.fail(std::move(status)));
   }
+  const TensorView& v = slot->view;
+  const std::byte* from = slot->buffer->data() + v.offset * static_cast<int64_t>(sizeOf(v.dtype));
+  auto* target = static_cast<std::byte*>(info[1].As<Napi::ArrayBuffer>().Data());
+  const auto bytes = static_cast<size_t>(v.bytes());
+  if (event.stream) {
+    const Status status = event.stream->lane().download(target, from, bytes);
+    return code(info, status.ok() ? 0 : e.fail(status));
+  }
+  if (bytes > 0) std::memcpy(target, from, bytes);  // host data that no stream has touched
+  return code(info, 0);
+}
+
+// transfer(handle, streamId, deviceId) -> a contiguous tensor's copy on another device, its handle
+// at index 0. The stream is the GPU's; between two GPUs the target's.
+Napi::Value transfer(const Napi::CallbackInfo& info) {
+  Environment& e = environmentOf(info);
+  SlotTable::Slot* slot = e.slots.find(info[0].As<Napi::Number>().DoubleValue());
+  if (slot == nullptr) return code(info, e.fail(disposed()));
+  const auto stream = streamOf(e, info[1].As<Napi::Number>().DoubleValue())->shared_from_this();
+  Device* device = deviceOf(info[2].As<Napi::Number>().DoubleValue());
+  const TensorView v = slot->view;
+  const auto bytes = static_cast<size_t>(v.bytes());
+  const BufferRef from = slot->buffer;
+  const auto to = std::make_shared<Buffer>(*device, bytes);
+  Task task;
+  task.name = "to";
+  task.reads.push_back(from);
+  task.writes.push_back(to);
+  orderAfterUses(task, *from, stream, false);
+  task.run = [source = from.get(), target = to.get(), v, bytes, &lane = stream->lane()](Workspace) {
+    const std::byte* first = source->data() + v.offset * static_cast<int64_t>(sizeOf(v.dtype));
+    return target->device().type() == DeviceType::cpu ? lane.download(target->data(), first, bytes)
+                                                      : lane.upload(target->data(), first, bytes);
+  };
+  const uint64_t ticket = stream->submit(std::move(task));
+  recordUse(*from, stream, ticket, false);
+  recordUse(*to, stream, ticket, true);
+  e.call[0] = e.slots.add(TensorView::like(v), to);
+  e.afterAllocation();
   return code(info, 0);
 }
 
@@ -243,7 +293,9 @@ Napi::Value mark(const Napi::CallbackInfo& info) {
   const double id = info[1].As<Napi::Number>().DoubleValue();
   Task task;
   task.name = "mark";
-  task.done = [completions = e.completions, id](const Status& s) { completions->settle(id, s); };
+  task.done = [completions = e.completions, id, &lane = stream->lane()](const Status&) {
+    lane.whenEnded([completions, id](const Status& status) { completions->settle(id, status); });
+  };
   e.completions->begin(info.Env(), id, nullptr);
   stream->submit(std::move(task));
   return code(info, 0);
@@ -251,8 +303,8 @@ Napi::Value mark(const Napi::CallbackInfo& info) {
 
 Napi::Value synchronizeSync(const Napi::CallbackInfo& info) {
   Stream* stream = streamOf(environmentOf(info), info[0].As<Napi::Number>().DoubleValue());
-  stream->wait(stream->lastTicket());
-  return info.Env().Undefined();
+  const Status status = stream->waitUntilEnded(stream->lastTicket());
+  return code(info, status.ok() ? 0 : environmentOf(info).fail(status));
 }
 
 Napi::Value pending(const Napi::CallbackInfo& info) {
@@ -271,7 +323,10 @@ Napi::Value openStream(const Napi::CallbackInfo& info) {
     return code(info, -1 - e.fail(Status(Code::unavailable, "cuda:" + std::to_string(int(id) - 1),
                                          why, "")));
   }
-  e.streams.push_back(Stream::create(*device));
+  std::shared_ptr<Lane> lane;
+  if (Status status = device->newLane(&lane); !status.ok())
+    return code(info, -1 - e.fail(std::move(status)));
+  e.streams.push_back(Stream::create(*device, std::move(lane)));
   return Napi::Number::New(info.Env(), static_cast<double>(e.streams.size() - 1));
 }
 
@@ -413,6 +468,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("write", write);
   add("read", read);
   add("readSync", readSync);
+  add("transfer", transfer);
   add("mark", mark);
   add("synchronizeSync", synchronizeSync);
   add("pending", pending);

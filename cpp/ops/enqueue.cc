@@ -106,6 +106,22 @@ class OutputWriter final : public FieldVisitor {
   CallFrame& frame_;
 };
 
+// The first f64 tensor of a call.
+class DoubleFinder final : public FieldVisitor {
+ public:
+  Status found;
+
+ protected:
+  void tensor(FieldKind, const char* name, TensorView& t) override {
+    if (!found.ok() || !t.defined() || t.dtype != DType::f64) return;
+    found = Status(Code::dtype, name, describe(t) + " on a GPU",
+                   "f64 is computed on the CPU only: use f32, or tensor.to('cpu')");
+  }
+  void tensors(FieldKind kind, const char* name, TensorList& list) override {
+    for (TensorView& t : list) tensor(kind, name, t);
+  }
+};
+
 class Binder final : public FieldVisitor {
  protected:
   void tensor(FieldKind, const char*, TensorView& t) override {
@@ -115,6 +131,19 @@ class Binder final : public FieldVisitor {
     for (TensorView& t : list) tensor(kind, name, t);
   }
 };
+
+// What a GPU does not offer is refused by the call, not by the kernel.
+Status checkCuda(const char* name, Call& call) {
+  if (!call.hasCudaKernel()) {
+    return Status(Code::unsupported, "device",
+                  "a GPU, where '" + std::string(name) + "' has no kernel",
+                  "Move its inputs to the CPU with tensor.to('cpu')");
+  }
+  if (call.cudaTakesF64()) return {};
+  DoubleFinder finder;
+  call.fields(finder);
+  return finder.found;
+}
 
 }  // namespace
 
@@ -157,6 +186,8 @@ Status Operator::call(CallFrame& frame) const {
   call->fields(reader);
   if (!frame.status().ok()) return frame.status();
   LONGSPAN_RETURN_IF_ERROR(call->validate());
+  if (frame.stream()->device().type() == DeviceType::cuda)
+    LONGSPAN_RETURN_IF_ERROR(checkCuda(name, *call));
 
   Task task;
   task.name = name;
@@ -165,14 +196,24 @@ Status Operator::call(CallFrame& frame) const {
   OutputWriter outputs(frame);
   call->fields(outputs);
 
-  ThreadPool& pool = ThreadPool::shared();
-  task.workspaceBytes = call->workspace(pool.size());
-  task.run = [call, &pool](Workspace workspace) {
-    Binder binder;
-    call->fields(binder);
-    cpu::Context context{pool, workspace};
-    return call->runOnCpu(context);
-  };
+  Device& device = frame.stream()->device();
+  if (device.type() == DeviceType::cpu) {
+    ThreadPool& pool = ThreadPool::shared();
+    task.workspaceBytes = call->workspace(pool.size());
+    task.run = [call, &pool](Workspace workspace) {
+      Binder binder;
+      call->fields(binder);
+      cpu::Context context{pool, workspace};
+      return call->runOnCpu(context);
+    };
+  } else {
+    task.workspaceBytes = call->cudaWorkspace(*device.gpu());
+    task.run = [call, &lane = frame.stream()->lane()](Workspace workspace) {
+      Binder binder;
+      call->fields(binder);
+      return runOnLane(*call, lane, workspace);
+    };
+  }
   const std::shared_ptr<Stream>& stream = frame.stream();
   const uint64_t ticket = stream->submit(std::move(task));
   for (const Collector::Use& use : collector.uses)

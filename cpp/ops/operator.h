@@ -8,9 +8,13 @@
 //     size_t workspace(int threads) const;    // optional: bytes of scratch memory
 //   };
 //
-// plus one kernel per device, registered by a single line in the operator's .cc:
+// plus one kernel per device. The CPU's is registered by a single line in the operator's .cc,
 //
 //   LONGSPAN_OPERATOR(RmsNorm, rmsNorm);
+//
+// the GPU's by one in its .cu (cuda/context.h):
+//
+//   LONGSPAN_CUDA_OPERATOR(RmsNorm, rmsNorm);
 //
 // Kernels receive the params with every tensor's address bound. They never allocate device memory.
 #pragma once
@@ -33,6 +37,19 @@ struct Context {
 };
 }  // namespace cpu
 
+namespace cuda {
+struct Context;
+struct Gpu;
+
+// The GPU kernel of an operator, set by LONGSPAN_CUDA_OPERATOR.
+template <class P>
+struct KernelOf {
+  static inline Status (*run)(const P&, Context&) = nullptr;
+  static inline size_t (*workspace)(const P&, const Gpu&) = nullptr;  // null: none
+  static inline bool f64 = false;                                     // takes f64 tensors
+};
+}  // namespace cuda
+
 // One call's parameters behind a common face.
 class Call {
  public:
@@ -41,7 +58,15 @@ class Call {
   virtual Status validate() = 0;
   virtual size_t workspace(int threads) const = 0;
   virtual Status runOnCpu(cpu::Context& context) const = 0;
+
+  virtual bool hasCudaKernel() const = 0;
+  virtual bool cudaTakesF64() const = 0;
+  virtual size_t cudaWorkspace(const cuda::Gpu& gpu) const = 0;
+  virtual Status runOnCuda(cuda::Context& context) const = 0;
 };
+
+// Runs a call, its addresses bound, on a GPU's lane; defined by the CUDA backend.
+Status runOnLane(const Call& call, Lane& lane, Workspace workspace);
 
 class CallFrame;  // a packed call, see enqueue.h
 
@@ -76,6 +101,15 @@ class CallOf final : public Call {
     }
   }
   Status runOnCpu(cpu::Context& context) const override { return Kernel(params_, context); }
+
+  bool hasCudaKernel() const override { return cuda::KernelOf<P>::run != nullptr; }
+  bool cudaTakesF64() const override { return cuda::KernelOf<P>::f64; }
+  size_t cudaWorkspace(const cuda::Gpu& gpu) const override {
+    return cuda::KernelOf<P>::workspace == nullptr ? 0 : cuda::KernelOf<P>::workspace(params_, gpu);
+  }
+  Status runOnCuda(cuda::Context& context) const override {
+    return cuda::KernelOf<P>::run(params_, context);
+  }
 
  private:
   P params_{};

@@ -1,5 +1,6 @@
 // Stands in for the CUDA backend where it is not built.
 #include "cpp/core/device.h"
+#include "cpp/ops/operator.h"
 
 #ifndef LONGSPAN_CUDA_STATE
 #define LONGSPAN_CUDA_STATE "longspan was built without CUDA support"
@@ -10,6 +11,10 @@ namespace longspan {
 Device* cudaDevice(int, std::string* why) {
   *why = LONGSPAN_CUDA_STATE;
   return nullptr;
+}
+
+Status runOnLane(const Call&, Lane&, Workspace) {
+  return Status(Code::unsupported, "device", "a GPU", LONGSPAN_CUDA_STATE);
 }
 
 }  // namespace longspan
