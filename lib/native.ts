@@ -43,8 +43,9 @@ interface Addon {
   write(handle: number, data: ArrayBuffer | ArrayBufferView, stream: number): number;
   read(handle: number, target: ArrayBuffer, stream: number, id: number): number;
   readSync(handle: number, target: ArrayBuffer): number;
+  transfer(handle: number, stream: number, device: number): number;
   mark(stream: number, id: number): number;
-  synchronizeSync(stream: number): void;
+  synchronizeSync(stream: number): number;
   pending(stream: number): number;
   openStream(device: number): number;
   closeStream(stream: number): void;

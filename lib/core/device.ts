@@ -1,4 +1,4 @@
-import { addon, type MemoryInfo, settled } from '../native.js';
+import { addon, type MemoryInfo, settled, throwLast } from '../native.js';
 import { ArgumentError, DeviceUnavailableError } from './errors.js';
 
 export type { MemoryInfo } from '../native.js';
@@ -28,7 +28,7 @@ export class Stream {
 
   /** Blocks this thread, and with it the event loop, until everything enqueued so far has run. */
   synchronizeSync(): void {
-    addon.synchronizeSync(this.id);
+    if (addon.synchronizeSync(this.id) !== 0) throwLast('synchronizeSync');
   }
 
   /**
@@ -60,7 +60,8 @@ const cache = new Map<string, Device>();
 export class Device {
   readonly type: 'cpu' | 'cuda';
   readonly index: number;
-  readonly #native: number;
+  /** @internal The addon's number: 0 is the CPU, 1 + n is cuda:n. */
+  readonly native: number;
   readonly #default: Stream;
   #current: Stream;
 
@@ -68,7 +69,7 @@ export class Device {
   constructor(type: 'cpu' | 'cuda', index: number, native: number, stream: number) {
     this.type = type;
     this.index = index;
-    this.#native = native;
+    this.native = native;
     this.#default = new Stream(this, stream);
     this.#current = this.#default;
   }
@@ -85,7 +86,7 @@ export class Device {
 
   /** A further stream; tensors shared between streams order themselves. */
   newStream(): Stream {
-    return new Stream(this, openStream(this.name, this.#native));
+    return new Stream(this, openStream(this.name, this.native));
   }
 
   /** Runs the synchronous `fn` with `stream` as the current stream of this device. */
@@ -110,7 +111,7 @@ export class Device {
 
   /** Bytes in use, highest use since `resetPeakMemory`, bytes cached for reuse, limit (0: none). */
   memory(): MemoryInfo {
-    return addon.memory(this.#native);
+    return addon.memory(this.native);
   }
 
   /** Bytes this device may hold, 0 for no limit. Beyond it an operator fails with `OutOfMemoryError`. */
@@ -124,16 +125,16 @@ export class Device {
         'Use a whole number of bytes, or 0 for no limit',
       );
     }
-    addon.memoryControl(this.#native, 'limit', bytes);
+    addon.memoryControl(this.native, 'limit', bytes);
   }
 
   resetPeakMemory(): void {
-    addon.memoryControl(this.#native, 'resetPeak');
+    addon.memoryControl(this.native, 'resetPeak');
   }
 
   /** Returns cached memory to the system. */
   emptyCache(): void {
-    addon.memoryControl(this.#native, 'emptyCache');
+    addon.memoryControl(this.native, 'emptyCache');
   }
 
   /** Resolves once everything enqueued on the current stream has run. */

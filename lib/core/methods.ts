@@ -5,9 +5,10 @@ import type { Context } from './autograd/graph.js';
 import { type BackwardOptions, backward } from './autograd/index.js';
 import { type Device, device as deviceOf } from './device.js';
 import { type DType, isFloating, type TensorData } from './dtype.js';
-import { ArgumentError, UnsupportedError } from './errors.js';
+import { ArgumentError } from './errors.js';
 import { copy } from './primitives.js';
 import { type Shape, Tensor } from './tensor.js';
+import { transfer } from './transfer.js';
 import { permute, reshape, slice, transpose } from './views.js';
 
 const castOperator = defineOperator({
@@ -121,10 +122,7 @@ Object.assign(Tensor.prototype, {
     }
     const device = deviceOf(target);
     if (device === this.device) return this;
-    throw new UnsupportedError(
-      `to: copying from ${this.device.name} to ${device.name} is not possible`,
-      { operator: 'to', argument: 'target' },
-    );
+    return transfer(this, device);
   },
   contiguous(this: Tensor) {
     return this.isContiguous ? this : castOperator(this, this.dtype);
