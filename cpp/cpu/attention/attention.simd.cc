@@ -104,7 +104,9 @@ void attendBlock(const Call& call, const Score& score, int64_t b, int64_t h, int
     const KeyTile tile{
         j, keys, denseRows(call.k, b, shared, j, keys, block.k, dim, roundUp(keys, rows)),
         denseRows(call.v, b, shared, j, keys, block.v, Panel<NR>::paddedDim(valueDim), keys)};
-    for (int i = 0; i < count; ++i) block.panels[i].step(score, tile, block.p);
+    RowsAhead ahead(call.k, call.v, b, shared, j + keys, std::min(kKeyTile, seen.end - j - keys),
+                    (rows + count - 1) / count);
+    for (int i = 0; i < count; ++i) block.panels[i].step(score, tile, block.p, ahead);
   }
   for (int i = 0; i < count; ++i)
     writePanel(call, block.panels[i], b, h, begin + i * width, block.out);

@@ -101,7 +101,8 @@ struct Decoder {
       const KeyTile tile{j, count,
                          denseRows(p.k, b, g, j, count, keys, dim, roundUp(count, P::kRows)),
                          denseRows(p.v, b, g, j, count, values, P::paddedDim(valueDim), count)};
-      panel.step(score, tile, weights);
+      RowsAhead ahead(p.k, p.v, b, g, j + count, std::min(kKeyTile, end - j - count), P::kRows);
+      panel.step(score, tile, weights, ahead);
     }
     if (plan.splits == 1) {
       write(panel, b, g, i, rows);

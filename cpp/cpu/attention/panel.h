@@ -27,6 +27,42 @@ struct KeyTile {
   HeadRows k, v;
 };
 
+// Rows of the next tile, which packing will read far apart in memory: fetched into the second-level
+// cache a few at a time, behind the products of this tile.
+class RowsAhead {
+ public:
+  RowsAhead() = default;
+  // `each` rows of both views at a time.
+  RowsAhead(const TensorView& k, const TensorView& v, int64_t b, int64_t h, int64_t row,
+            int64_t rows, int64_t each)
+      : rows_(rows), each_(each) {
+    const TensorView* const views[] = {&k, &v};
+    for (int i = 0; i < 2; ++i) {
+      const TensorView& t = *views[i];
+      const auto size = static_cast<int64_t>(sizeOf(t.dtype));
+      run_[i] = {t.base + (t.offset + b * t.stride[0] + h * t.stride[1] + row * t.stride[2]) * size,
+                 t.stride[2] * size, t.stride[3] == 1 ? t.shape[3] * size : 0};
+    }
+  }
+  LONGSPAN_INLINE void fetch() {
+    for (const int64_t end = std::min(row_ + each_, rows_); row_ < end; ++row_) {
+      for (const Run& run : run_) {
+        for (int64_t at = 0; at < run.bytes; at += 64) {
+          __builtin_prefetch(run.first + row_ * run.step + at, 0, 2);
+        }
+      }
+    }
+  }
+
+ private:
+  struct Run {
+    const std::byte* first;
+    int64_t step, bytes;
+  };
+  Run run_[2] = {};
+  int64_t row_ = 0, rows_ = 0, each_ = 0;
+};
+
 // NR vectors of queries.
 template <int NR>
 struct Panel {
@@ -43,6 +79,7 @@ struct Panel {
   int64_t fullBegin = 0, fullEnd = 0;  // keys that every lane sees
   Range range;                         // keys that any lane sees
   vf maximum[NR], sum[NR];
+  bool opened = false;  // whether a tile has been taken
 
   static int64_t paddedDim(int64_t dim) { return roundUp(dim, kRows); }
   void takeScratch(Scratch& scratch, int64_t d, int64_t dv) {
@@ -63,6 +100,7 @@ struct Panel {
     }
     std::memset(ot, 0, static_cast<size_t>(paddedDim(valueDim) * kWidth) * sizeof(float));
     for (int v = 0; v < NR; ++v) maximum[v] = sum[v] = vf{};
+    opened = false;
     range = {kUnbounded, 0};
     fullBegin = 0;
     fullEnd = kUnbounded;
@@ -81,26 +119,54 @@ struct Panel {
 
   // p: scratch of kKeyTile rows of kWidth.
   template <class Score>
-  void step(const Score& score, const KeyTile& tile, float* p) {
+  void step(const Score& score, const KeyTile& tile, float* p, RowsAhead& ahead) {
     if (tile.begin >= range.end || tile.begin + tile.count <= range.begin) return;
     const bool full =
         tile.begin >= fullBegin && tile.begin + tile.count <= fullEnd && tile.count % kRows == 0;
-    vf top[NR];
     if (full) {
-      scores<false>(score, tile, p, top);
+      weights<false>(score, tile, p, ahead);
     } else {
-      scores<true>(score, tile, p, top);
+      weights<true>(score, tile, p, ahead);
     }
-    softmax(roundUp(tile.count, kRows), p, top);
+    opened = true;
     weigh(tile, p);
   }
 
-  // S^T, minus the running maximum, and each lane's largest of them.
+  // P^T. Exponentials are taken in registers, below the maximum of the tiles before: independent
+  // of the products that follow, they hide behind these. Where that maximum turns out too low the
+  // tile is done again.
   template <bool kMasked, class Score>
-  LONGSPAN_INLINE void scores(const Score& score, const KeyTile& tile, float* p, vf (&top)[NR]) {
+  LONGSPAN_INLINE void weights(const Score& score, const KeyTile& tile, float* p,
+                               RowsAhead& ahead) {
+    vf top[NR], total[NR];
+    if (opened) {
+      for (int v = 0; v < NR; ++v) total[v] = sum[v];
+      scores<kMasked, true>(score, tile, p, ahead, top, total);
+      vi raise[NR];
+      if (!raised(top, raise)) {
+        for (int v = 0; v < NR; ++v) sum[v] = total[v];
+        return;
+      }
+    }
+    scores<kMasked, false>(score, tile, p, ahead, top, total);
+    vi raise[NR];
+    raised(top, raise);
+    softmax(roundUp(tile.count, kRows), p, top, raise);
+  }
+
+  // S^T minus the running maximum, or with kExponential P^T, whose rows are added to `total`; and
+  // each lane's largest score.
+  template <bool kMasked, bool kExponential, class Score>
+  LONGSPAN_INLINE void scores(const Score& score, const KeyTile& tile, float* p, RowsAhead& ahead,
+                              vf (&top)[NR], vf (&total)[NR]) {
     const vf none = vbroadcast(-std::numeric_limits<float>::infinity());
-    for (int v = 0; v < NR; ++v) top[v] = none;
+    vf m[NR];
+    for (int v = 0; v < NR; ++v) {
+      top[v] = none;
+      m[v] = maximum[v];
+    }
     for (int64_t j = 0; j < tile.count; j += kRows) {
+      ahead.fetch();
       vf c[kRows][NR];
       tileClear(c);
       tileMultiply<kRows, NR>(dim, tile.k.data + j * tile.k.stride, 1, tile.k.stride, qt, kWidth,
@@ -110,36 +176,42 @@ struct Panel {
         const vi key = vbroadcast(static_cast<int32_t>(tile.begin + j + r));
 #pragma GCC unroll 16
         for (int v = 0; v < NR; ++v) {
-          vf x = score.below(c[r][v], maximum[v]);
+          vf x = score.below(c[r][v], m[v]);
           if constexpr (kMasked) {
             x = vselect((key >= vload(lo + v * kLanes)) & (key < vload(hi + v * kLanes)), x, none);
           }
           top[v] = vmax(top[v], x);
+          if constexpr (kExponential) {
+            x = vexp2Fast(x);
+            total[v] += x;
+          }
           vstore(p + (j + r) * kWidth + v * kLanes, x);
         }
       }
     }
   }
 
-  LONGSPAN_INLINE void softmax(int64_t count, float* p, const vf (&top)[NR]) {
-    vi raise[NR], any = vi{};
+  // Lanes whose maximum must rise to their largest score.
+  LONGSPAN_INLINE bool raised(const vf (&top)[NR], vi (&raise)[NR]) const {
+    vi any = vi{};
     for (int v = 0; v < NR; ++v) {
       const vi first = (sum[v] == 0.0f) & (top[v] > -std::numeric_limits<float>::infinity());
       raise[v] = (top[v] > kSlack) | first;
       any |= raise[v];
     }
-    if (!vany(any)) {
-      exponentials<false>(count, p, top);
-      return;
-    }
-    vf delta[NR], factor[NR];
+    return vany(any);
+  }
+
+  LONGSPAN_INLINE void softmax(int64_t count, float* p, const vf (&top)[NR],
+                               const vi (&raise)[NR]) {
+    vf delta[NR], factor[NR], total[NR];
     vi rescale = vi{};
     for (int v = 0; v < NR; ++v) {
       delta[v] = vselect(raise[v], top[v], vf{});
       const vi old = raise[v] & (sum[v] != 0.0f);
       factor[v] = vselect(old, vexp2Fast(-delta[v]), vbroadcast(1.0f));
       maximum[v] += delta[v];
-      sum[v] *= factor[v];
+      total[v] = sum[v] * factor[v];
       rescale |= old;
     }
     if (vany(rescale)) {
@@ -150,22 +222,16 @@ struct Panel {
         }
       }
     }
-    exponentials<true>(count, p, delta);
-  }
-
-  template <bool kShift>
-  LONGSPAN_INLINE void exponentials(int64_t count, float* p, const vf (&shift)[NR]) {
     for (int64_t j = 0; j < count; ++j) {
 #pragma GCC unroll 16
       for (int v = 0; v < NR; ++v) {
         float* at = p + j * kWidth + v * kLanes;
-        vf x = vload(at);
-        if constexpr (kShift) x -= shift[v];
-        x = vexp2Fast(x);
-        sum[v] += x;
+        const vf x = vexp2Fast(vload(at) - delta[v]);
+        total[v] += x;
         vstore(at, x);
       }
     }
+    for (int v = 0; v < NR; ++v) sum[v] = total[v];
   }
 
   // O^T[d][query] += sum over keys of V[key][d] P^T[key][query]
