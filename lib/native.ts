@@ -44,6 +44,10 @@ interface Addon {
   read(handle: number, target: ArrayBuffer, stream: number, id: number): number;
   readSync(handle: number, target: ArrayBuffer): number;
   transfer(handle: number, stream: number, device: number): number;
+  beginCapture(stream: number): number;
+  endCapture(stream: number): number;
+  replay(graph: number, stream: number): number;
+  releaseGraph(graph: number): void;
   mark(stream: number, id: number): number;
   synchronizeSync(stream: number): number;
   pending(stream: number): number;

@@ -36,6 +36,12 @@ class MemorySource {
 // Host memory that a device can copy from and to without the driver's own staging.
 using HostBlock = std::shared_ptr<std::byte>;
 
+// A lane's recording of work, ready to be launched; defined by the backend.
+class LaneGraph {
+ public:
+  virtual ~LaneGraph() = default;
+};
+
 class Lane : public std::enable_shared_from_this<Lane> {
  public:
   virtual ~Lane() = default;
@@ -54,6 +60,12 @@ class Lane : public std::enable_shared_from_this<Lane> {
   virtual Status synchronize() { return {}; }
   // Calls `done` once all work so far has ended, on whatever thread learns of it.
   virtual void whenEnded(std::function<void(const Status&)> done) { done(Status()); }
+
+  // Between these, work is recorded instead of done, and memory() is the recording's own. Only
+  // lanes that are not immediate are asked.
+  virtual Status beginCapture() { return {}; }
+  virtual Status endCapture(std::shared_ptr<LaneGraph>*) { return {}; }
+  virtual Status launch(LaneGraph&) { return {}; }
 
   // Copies in this lane's order. `from` is free for reuse on return.
   virtual Status upload(void* to, const void* from, size_t bytes) = 0;

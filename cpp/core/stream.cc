@@ -1,5 +1,6 @@
 #include "cpp/core/stream.h"
 
+#include <algorithm>
 #include <exception>
 #include <new>
 #include <thread>
@@ -134,6 +135,65 @@ void Stream::noteUses(const Task& task, const MemorySource* memory) {
   }
 }
 
+void Stream::beginCapture(std::shared_ptr<Graph> graph) {
+  capture_ = graph;
+  Task task;
+  task.name = "capture";
+  task.done = [this, graph](const Status&) {
+    recording_ = graph;
+    if (!lane_->immediate()) graph->failure = lane_->beginCapture();
+  };
+  submit(std::move(task));
+}
+
+Status Stream::endCapture(std::shared_ptr<Graph>* out) {
+  const std::shared_ptr<Graph> graph = std::move(capture_);
+  capture_ = nullptr;
+  Task task;
+  task.name = "capture";
+  task.done = [this, graph](const Status&) {
+    recording_ = nullptr;
+    if (lane_->immediate()) return;
+    const Status status = lane_->endCapture(&graph->launchable);
+    if (graph->failure.ok()) graph->failure = status;
+  };
+  waitUntilRan(submit(std::move(task)));
+  if (graph->failure.ok()) *out = graph;
+  return graph->failure;
+}
+
+// Stream's thread: keeps what the task needs to run again.
+void Stream::record(Task& task, const Status& status) {
+  Graph& graph = *recording_;
+  if (!status.ok()) {
+    if (graph.failure.ok()) graph.failure = status;
+    return;
+  }
+  const MemorySource* memory = lane_->memory().get();
+  const auto hold = [&](const BufferRef& b) { return lane_->immediate() || b->source() != memory; };
+  for (const BufferRef& buffer : task.reads) graph.note(buffer, false, hold(buffer));
+  for (const BufferRef& buffer : task.writes) graph.note(buffer, true, hold(buffer));
+  if (lane_->immediate() && task.run) {
+    graph.steps.push_back({task.name, task.workspaceBytes, std::move(task.run)});
+  }
+}
+
+uint64_t Stream::replay(const std::shared_ptr<Graph>& graph, Task task) {
+  for (const Graph::Step& step : graph->steps) {
+    task.workspaceBytes = std::max(task.workspaceBytes, step.workspaceBytes);
+  }
+  task.run = [graph, this](Workspace workspace) {
+    if (graph->launchable) return lane_->launch(*graph->launchable);
+    for (const Graph::Step& step : graph->steps) {
+      if (Status status = step.run({workspace.data, step.workspaceBytes}); !status.ok()) {
+        return named(step.name, status);
+      }
+    }
+    return Status();
+  };
+  return submit(std::move(task));
+}
+
 bool Stream::next(std::unique_ptr<Task>& task) {
   for (int spin = 0; spin < kSpins && waitingTasks() == 0; ++spin) pause();
   if (waitingTasks() == 0) {
@@ -157,6 +217,7 @@ void Stream::loop() {
   lane_->attach();
   for (std::unique_ptr<Task> task; next(task);) {
     const Status status = execute(*task);
+    if (recording_) record(*task, status);
     // Success also clears the poison of a buffer that was overwritten whole.
     for (const BufferRef& buffer : task->writes) buffer->setPoison(status);
     if (task->done) task->done(status);

@@ -11,13 +11,9 @@
 
 #include "cpp/core/buffer.h"
 #include "cpp/core/device.h"
+#include "cpp/core/graph.h"
 
 namespace longspan {
-
-struct Workspace {
-  std::byte* data = nullptr;
-  size_t bytes = 0;
-};
 
 struct Task {
   const char* name = "";          // operator, for errors
@@ -53,6 +49,14 @@ class Stream : public std::enable_shared_from_this<Stream> {
     return static_cast<size_t>(lastTicket() - completed_.load(std::memory_order_acquire));
   }
 
+  // What is submitted between these is recorded. The end waits until all of it has been, and
+  // answers with the first failure.
+  void beginCapture(std::shared_ptr<Graph> graph);
+  Status endCapture(std::shared_ptr<Graph>* out);
+  bool capturing() const { return capture_ != nullptr; }
+  // Runs a recorded graph again, in this stream's order.
+  uint64_t replay(const std::shared_ptr<Graph>& graph, Task task);
+
   // No more tasks will come: the thread ends once the queue is empty.
   void finish();
   // The owner is gone: tasks not yet started are dropped, the thread ends after the current one.
@@ -64,10 +68,13 @@ class Stream : public std::enable_shared_from_this<Stream> {
   bool next(std::unique_ptr<Task>& task);
   Status execute(Task& task);
   void noteUses(const Task& task, const MemorySource* memory);
+  void record(Task& task, const Status& status);
   uint64_t waitingTasks() const;
 
   Device& device_;
   const std::shared_ptr<Lane> lane_;
+  std::shared_ptr<Graph> capture_;    // the owner's thread
+  std::shared_ptr<Graph> recording_;  // the stream's thread
   // One producer (the owner), one consumer (the thread): tickets index a ring, so neither locks
   // unless one of them sleeps.
   std::vector<std::unique_ptr<Task>> ring_;

@@ -1,6 +1,7 @@
 // The addon's exports. Marshalling only: what they do lives in cpp/core and cpp/ops.
 #include <napi.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "cpp/cpu/level.h"
@@ -34,6 +35,11 @@ Device* deviceOf(double id) {
 Status disposed() {
   return Status(Code::disposed, "tensor", "a disposed tensor",
                 "Use it before dispose(), return it from tidy(), or retain() it before backward()");
+}
+
+Status capturing(const char* what) {
+  return Status(Code::value, what, "called while device.capture records",
+                "Read results after capture() or replay() has returned");
 }
 
 // call(operator) -> code. The hot path: raw Node-API, numbers only.
@@ -208,6 +214,7 @@ Napi::Value read(const Napi::CallbackInfo& info) {
   SlotTable::Slot* slot = e.slots.find(info[0].As<Napi::Number>().DoubleValue());
   if (slot == nullptr) return code(info, e.fail(disposed()));
   Stream* stream = streamOf(e, info[2].As<Napi::Number>().DoubleValue());
+  if (stream->capturing()) return code(info, e.fail(capturing("data")));
   const double id = info[3].As<Napi::Number>().DoubleValue();
   const TensorView v = slot->view;
   void* target = info[1].As<Napi::ArrayBuffer>().Data();
@@ -237,6 +244,10 @@ Napi::Value readSync(const Napi::CallbackInfo& info) {
   Environment& e = environmentOf(info);
   SlotTable::Slot* slot = e.slots.find(info[0].As<Napi::Number>().DoubleValue());
   if (slot == nullptr) return code(info, e.fail(disposed()));
+  for (const auto& stream : e.streams) {
+    if (stream && stream->capturing() && &stream->device() == &slot->buffer->device())
+      return code(info, e.fail(capturing("dataSync")));
+  }
   const Event event = slot->buffer->lastWrite;
   if (event.stream) event.stream->waitUntilRan(event.ticket);
   if (!slot->buffer->poison().ok()) return code(info, e.fail(slot->buffer->poison()));
@@ -264,6 +275,8 @@ Napi::Value transfer(const Napi::CallbackInfo& info) {
   if (slot == nullptr) return code(info, e.fail(disposed()));
   const auto stream = streamOf(e, info[1].As<Napi::Number>().DoubleValue())->shared_from_this();
   Device* device = deviceOf(info[2].As<Napi::Number>().DoubleValue());
+  if (stream->capturing() && device->type() == DeviceType::cpu)
+    return code(info, e.fail(capturing("to")));
   const TensorView v = slot->view;
   const auto bytes = static_cast<size_t>(v.bytes());
   const BufferRef from = slot->buffer;
@@ -290,6 +303,7 @@ Napi::Value transfer(const Napi::CallbackInfo& info) {
 Napi::Value mark(const Napi::CallbackInfo& info) {
   Environment& e = environmentOf(info);
   Stream* stream = streamOf(e, info[0].As<Napi::Number>().DoubleValue());
+  if (stream->capturing()) return code(info, e.fail(capturing("synchronize")));
   const double id = info[1].As<Napi::Number>().DoubleValue();
   Task task;
   task.name = "mark";
@@ -303,8 +317,68 @@ Napi::Value mark(const Napi::CallbackInfo& info) {
 
 Napi::Value synchronizeSync(const Napi::CallbackInfo& info) {
   Stream* stream = streamOf(environmentOf(info), info[0].As<Napi::Number>().DoubleValue());
+  if (stream->capturing())
+    return code(info, environmentOf(info).fail(capturing("synchronizeSync")));
   const Status status = stream->waitUntilEnded(stream->lastTicket());
   return code(info, status.ok() ? 0 : environmentOf(info).fail(status));
+}
+
+// beginCapture(streamId) -> code
+Napi::Value beginCapture(const Napi::CallbackInfo& info) {
+  Environment& e = environmentOf(info);
+  Stream* stream = streamOf(e, info[0].As<Napi::Number>().DoubleValue());
+  if (stream->capturing()) return code(info, e.fail(capturing("capture")));
+  stream->beginCapture(std::make_shared<Graph>());
+  return code(info, 0);
+}
+
+// endCapture(streamId) -> graph id, or -1 - code. Waits until everything is recorded.
+Napi::Value endCapture(const Napi::CallbackInfo& info) {
+  Environment& e = environmentOf(info);
+  Stream* stream = streamOf(e, info[0].As<Napi::Number>().DoubleValue());
+  std::shared_ptr<Graph> graph;
+  if (Status status = stream->endCapture(&graph); !status.ok())
+    return code(info, -1 - e.fail(std::move(status)));
+  e.graphs.push_back(std::move(graph));
+  return Napi::Number::New(info.Env(), static_cast<double>(e.graphs.size() - 1));
+}
+
+// replay(graphId, streamId) -> code
+Napi::Value replay(const Napi::CallbackInfo& info) {
+  Environment& e = environmentOf(info);
+  const auto index = static_cast<size_t>(info[0].As<Napi::Number>().DoubleValue());
+  const auto stream = streamOf(e, info[1].As<Napi::Number>().DoubleValue())->shared_from_this();
+  if (index >= e.graphs.size() || !e.graphs[index]) {
+    return code(info, e.fail(Status(Code::disposed, "graph", "a disposed graph",
+                                    "Capture it again, or dispose it later")));
+  }
+  if (stream->capturing()) return code(info, e.fail(capturing("replay")));
+  const std::shared_ptr<Graph>& graph = e.graphs[index];
+  Task task;
+  task.name = "replay";
+  task.reads = graph->held;
+  for (const std::weak_ptr<Buffer>& buffer : graph->writes) {
+    if (BufferRef alive = buffer.lock()) task.writes.push_back(std::move(alive));
+  }
+  // What a failed run poisoned, the next may make good: only inputs are inherited from.
+  std::erase_if(task.reads, [&](const BufferRef& buffer) {
+    return std::find(task.writes.begin(), task.writes.end(), buffer) != task.writes.end();
+  });
+  const std::vector<BufferRef> reads = task.reads, writes = task.writes;
+  for (const BufferRef& buffer : reads) orderAfterUses(task, *buffer, stream, false);
+  for (const BufferRef& buffer : writes) orderAfterUses(task, *buffer, stream, true);
+  const uint64_t ticket = stream->replay(graph, std::move(task));
+  for (const BufferRef& buffer : reads) recordUse(*buffer, stream, ticket, false);
+  for (const BufferRef& buffer : writes) recordUse(*buffer, stream, ticket, true);
+  return code(info, 0);
+}
+
+// releaseGraph(graphId): runs already enqueued still happen.
+Napi::Value releaseGraph(const Napi::CallbackInfo& info) {
+  Environment& e = environmentOf(info);
+  const auto index = static_cast<size_t>(info[0].As<Napi::Number>().DoubleValue());
+  if (index < e.graphs.size()) e.graphs[index].reset();
+  return info.Env().Undefined();
 }
 
 Napi::Value pending(const Napi::CallbackInfo& info) {
@@ -469,6 +543,10 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("read", read);
   add("readSync", readSync);
   add("transfer", transfer);
+  add("beginCapture", beginCapture);
+  add("endCapture", endCapture);
+  add("replay", replay);
+  add("releaseGraph", releaseGraph);
   add("mark", mark);
   add("synchronizeSync", synchronizeSync);
   add("pending", pending);

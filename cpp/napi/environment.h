@@ -22,6 +22,7 @@ struct Environment {
   napi_ref callRef = nullptr;
   SlotTable slots;
   std::vector<std::shared_ptr<Stream>> streams;  // by stream id; null once closed
+  std::vector<std::shared_ptr<Graph>> graphs;    // by graph id; null once released
   std::shared_ptr<Completions> completions;
   Status error;  // of the last failing call
   int64_t reportedBytes = 0;

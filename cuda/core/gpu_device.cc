@@ -39,10 +39,9 @@ Status GpuDevice::newLane(std::shared_ptr<Lane>* out) {
   return {};
 }
 
-Status GpuDevice::allocate(size_t bytes, cudaStream_t stream, void** out) {
+template <class Take, class Settle>
+Status GpuDevice::counted(size_t bytes, void** out, Take take, Settle settle) {
   const auto size = static_cast<int64_t>(bytes);
-  // Zero bytes have an address too: kernels of empty tensors are not launched, but views are bound.
-  const size_t asked = bytes == 0 ? 1 : bytes;
   int64_t active, limit;
   {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -52,12 +51,15 @@ Status GpuDevice::allocate(size_t bytes, cudaStream_t stream, void** out) {
   void* data = nullptr;
   cudaError_t error = cudaErrorMemoryAllocation;
   if (limit == 0 || active + size <= limit) {
-    error = cudaMallocAsync(&data, asked, stream);
+    // Zero bytes have an address too: kernels of empty tensors are not launched, but views are
+    // bound.
+    const size_t asked = bytes == 0 ? 1 : bytes;
+    error = take(&data, asked);
     if (error == cudaErrorMemoryAllocation) {
       (void)cudaGetLastError();
-      cudaStreamSynchronize(stream);  // what is freed in stream order is free only now
+      settle();
       emptyCache();
-      error = cudaMallocAsync(&data, asked, stream);
+      error = take(&data, asked);
     }
   }
   if (error == cudaErrorMemoryAllocation) {
@@ -78,6 +80,18 @@ Status GpuDevice::allocate(size_t bytes, cudaStream_t stream, void** out) {
   return {};
 }
 
+void GpuDevice::uncount(size_t bytes) noexcept {
+  std::lock_guard<std::mutex> lock(mutex_);
+  counters_.active -= static_cast<int64_t>(bytes);
+  counters_.liveBuffers -= 1;
+}
+
+Status GpuDevice::allocate(size_t bytes, cudaStream_t stream, void** out) {
+  return counted(
+      bytes, out, [&](void** data, size_t asked) { return cudaMallocAsync(data, asked, stream); },
+      [&] { cudaStreamSynchronize(stream); });  // what is freed in stream order is free only now
+}
+
 void GpuDevice::free(void* data, size_t bytes, cudaStream_t stream) noexcept {
   // Any thread: a handle's last reference may go on the JavaScript thread.
   int before = 0;
@@ -85,9 +99,22 @@ void GpuDevice::free(void* data, size_t bytes, cudaStream_t stream) noexcept {
   select();
   cudaFreeAsync(data, stream);
   cudaSetDevice(before);
-  std::lock_guard<std::mutex> lock(mutex_);
-  counters_.active -= static_cast<int64_t>(bytes);
-  counters_.liveBuffers -= 1;
+  uncount(bytes);
+}
+
+Status GpuDevice::allocateFixed(size_t bytes, void** out) {
+  select();
+  return counted(
+      bytes, out, [](void** data, size_t asked) { return cudaMalloc(data, asked); }, [] {});
+}
+
+void GpuDevice::freeFixed(void* data, size_t bytes) noexcept {
+  int before = 0;
+  cudaGetDevice(&before);
+  select();
+  cudaFree(data);
+  cudaSetDevice(before);
+  uncount(bytes);
 }
 
 MemoryCounters GpuDevice::memory() const {

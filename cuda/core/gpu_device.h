@@ -29,11 +29,21 @@ class GpuDevice final : public Device {
   Status allocate(size_t bytes, cudaStream_t stream, void** out);
   void free(void* data, size_t bytes, cudaStream_t stream) noexcept;
 
+  // Memory at an address that does not depend on any stream's order. Giving it back waits for the
+  // GPU.
+  Status allocateFixed(size_t bytes, void** out);
+  void freeFixed(void* data, size_t bytes) noexcept;
+
   // Makes this GPU the calling thread's.
   void select() const;
   Waiter& waiter() { return waiter_; }
 
  private:
+  // Takes memory by `take`, within the limit; once more with empty caches when that fails.
+  template <class Take, class Settle>
+  Status counted(size_t bytes, void** out, Take take, Settle settle);
+  void uncount(size_t bytes) noexcept;
+
   const Gpu gpu_;
   PinnedMemory pinned_;
   Waiter waiter_{*this};

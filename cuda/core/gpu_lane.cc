@@ -18,7 +18,54 @@ GpuLane::~GpuLane() {
 }
 
 std::shared_ptr<MemorySource> GpuLane::memory() {
+  if (capture_) return capture_->memory;
   return std::static_pointer_cast<GpuLane>(shared_from_this());
+}
+
+void GpuLane::free(void* data, size_t bytes) noexcept {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (recording_) {
+      deferred_.push_back({data, bytes});
+      return;
+    }
+  }
+  device_.free(data, bytes, stream_);
+}
+
+Status GpuLane::beginCapture() {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    recording_ = true;
+  }
+  capture_ = std::make_unique<Capture>(std::make_shared<GraphMemory>(device_));
+  // Relaxed: the recording's memory is taken by ordinary calls of this thread meanwhile.
+  return statusOf(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeRelaxed));
+}
+
+Status GpuLane::endCapture(std::shared_ptr<LaneGraph>* out) {
+  cudaGraph_t graph = nullptr;
+  cudaGraphExec_t executable = nullptr;
+  cudaError_t error = cudaStreamEndCapture(stream_, &graph);
+  if (error == cudaSuccess) error = cudaGraphInstantiate(&executable, graph, 0);
+  if (graph != nullptr) cudaGraphDestroy(graph);
+  const std::unique_ptr<Capture> capture = std::move(capture_);
+  capture->memory->close();
+  if (error == cudaSuccess) {
+    *out = std::make_shared<GpuGraph>(executable, capture->memory, std::move(capture->blocks));
+  }
+  std::vector<Deferred> deferred;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    recording_ = false;
+    deferred.swap(deferred_);
+  }
+  for (const Deferred& d : deferred) device_.free(d.data, d.bytes, stream_);
+  return statusOf(error);
+}
+
+Status GpuLane::launch(LaneGraph& graph) {
+  return statusOf(cudaGraphLaunch(static_cast<GpuGraph&>(graph).executable(), stream_));
 }
 
 void GpuLane::freeAfter(void* data, size_t bytes,
@@ -31,6 +78,8 @@ void GpuLane::freeAfter(void* data, size_t bytes,
 
 Status GpuLane::waitFor(Lane& other) {
   if (&other == this || other.immediate()) return {};
+  // A recording may not wait for work outside of it: that work ends before it goes on.
+  if (capture_) return other.synchronize();
   auto& gpu = static_cast<GpuLane&>(other);
   cudaEvent_t event = nullptr;
   gpu.device_.select();
@@ -55,7 +104,11 @@ Status GpuLane::upload(void* to, const HostBlock& from, size_t bytes) {
   if (bytes == 0) return {};
   LONGSPAN_RETURN_IF_ERROR(
       statusOf(cudaMemcpyAsync(to, from.get(), bytes, cudaMemcpyHostToDevice, stream_)));
-  whenEnded([from](const Status&) {});  // holds the block
+  if (capture_) {
+    capture_->blocks.push_back(from);
+  } else {
+    whenEnded([from](const Status&) {});  // holds the block
+  }
   return {};
 }
 

@@ -1,7 +1,11 @@
 // A CUDA stream behind a Stream.
 #pragma once
 
+#include <atomic>
+#include <mutex>
+
 #include "cuda/core/gpu_device.h"
+#include "cuda/core/gpu_graph.h"
 
 namespace longspan::cuda {
 
@@ -20,13 +24,17 @@ class GpuLane final : public Lane, public MemorySource {
   Status allocate(size_t bytes, void** out) override {
     return device_.allocate(bytes, stream_, out);
   }
-  void free(void* data, size_t bytes) noexcept override { device_.free(data, bytes, stream_); }
+  void free(void* data, size_t bytes) noexcept override;
   void freeAfter(void* data, size_t bytes,
                  const std::vector<std::shared_ptr<Lane>>& users) noexcept override;
 
   Status waitFor(Lane& other) override;
   Status synchronize() override;
   void whenEnded(std::function<void(const Status&)> done) override;
+
+  Status beginCapture() override;
+  Status endCapture(std::shared_ptr<LaneGraph>* out) override;
+  Status launch(LaneGraph& graph) override;
 
   Status upload(void* to, const void* from, size_t bytes) override;
   Status upload(void* to, const HostBlock& from, size_t bytes) override;
@@ -37,6 +45,20 @@ class GpuLane final : public Lane, public MemorySource {
  private:
   GpuDevice& device_;
   const cudaStream_t stream_;
+
+  struct Capture {
+    std::shared_ptr<GraphMemory> memory;
+    std::vector<HostBlock> blocks;
+  };
+  std::unique_ptr<Capture> capture_;  // the stream's thread
+  // A stream that records cannot free: what other threads give back meanwhile waits for its end.
+  struct Deferred {
+    void* data;
+    size_t bytes;
+  };
+  std::mutex mutex_;
+  bool recording_ = false;
+  std::vector<Deferred> deferred_;
 };
 
 }  // namespace longspan::cuda

@@ -1,5 +1,6 @@
 import { addon, type MemoryInfo, settled, throwLast } from '../native.js';
 import { ArgumentError, DeviceUnavailableError } from './errors.js';
+import { capture, type Graph } from './graph.js';
 
 export type { MemoryInfo } from '../native.js';
 
@@ -135,6 +136,29 @@ export class Device {
   /** Returns cached memory to the system. */
   emptyCache(): void {
     addon.memoryControl(this.native, 'emptyCache');
+  }
+
+  /**
+   * Runs `fn` once and records what it enqueues on the current stream, to be run again by
+   * {@link Graph.replay}: on a GPU one launch of a CUDA graph instead of a launch per operator.
+   *
+   * A replay runs the same kernels on the same memory. What changes from run to run (a cache's
+   * length, positions, the state of a generator, a learning rate) must be read from tensors that the
+   * recorded operators update or that `tensor.write` overwrites between replays. Tensors that `fn`
+   * returns are {@link Graph.result} and hold the newest run's values; the others it makes are freed.
+   * Run `fn` once before recording it when it makes something on first use (an optimizer's state):
+   * recorded, that would be made anew by every replay.
+   *
+   * @throws ArgumentError when `fn` reads a result, or records inside a recording
+   * @example
+   * const x = tensor([1, 2, 3]);
+   * using graph = device('cpu').capture(() => mul(x, x));
+   * x.write(Float32Array.of(4, 5, 6));
+   * graph.replay();
+   * console.log(await graph.result.data()); // 16, 25, 36
+   */
+  capture<T>(fn: () => T): Graph<T> {
+    return capture(this.#current, fn);
   }
 
   /** Resolves once everything enqueued on the current stream has run. */

@@ -11,6 +11,7 @@ export {
 export type { DType, TensorData } from './dtype.js';
 export * from './errors.js';
 export { Generator, type GeneratorState, manualSeed } from './generator.js';
+export { Graph } from './graph.js';
 export { cast } from './methods.js';
 export {
   type LoadTensorsOptions,
