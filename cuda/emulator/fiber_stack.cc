@@ -1,0 +1,93 @@
+#include "cuda/emulator/fiber_stack.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+
+#if !defined(__x86_64__)
+#include <ucontext.h>
+#endif
+
+namespace longspan::emulator {
+
+char* StackPool::take() {
+  if (free_.empty()) {
+    void* memory = mmap(nullptr, kStackBytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED) {
+      std::fprintf(stderr, "longspan emulator: no memory for another thread's stack\n");
+      std::abort();
+    }
+    mprotect(memory, static_cast<size_t>(getpagesize()), PROT_NONE);  // an overflow must not spread
+    all_.push_back(static_cast<char*>(memory));
+    free_.push_back(all_.back());
+  }
+  char* stack = free_.back();
+  free_.pop_back();
+  return stack;
+}
+
+void StackPool::takeBackAll() { free_ = all_; }
+
+#if defined(__x86_64__)
+
+// Callee-saved registers only: to the compiler this is an ordinary call.
+extern "C" void longspanSwitchStack(void** save, void* load);
+asm(R"(
+.text
+.hidden longspanSwitchStack
+.globl longspanSwitchStack
+.type longspanSwitchStack, @function
+longspanSwitchStack:
+  pushq %rbp; pushq %rbx; pushq %r12; pushq %r13; pushq %r14; pushq %r15
+  movq %rsp, (%rdi)
+  movq %rsi, %rsp
+  popq %r15; popq %r14; popq %r13; popq %r12; popq %rbx; popq %rbp
+  ret
+.size longspanSwitchStack, .-longspanSwitchStack
+)");
+
+void switchContext(Context& from, Context& to) { longspanSwitchStack(&from.state, to.state); }
+
+Context makeContext(char* stack, void (*entry)()) {
+  // Tops differ by a few cache lines: at equal offsets all stacks would share one set of the cache.
+  const size_t colour = (reinterpret_cast<uintptr_t>(stack) / kStackBytes % 32) * 192;
+  void** top = reinterpret_cast<void**>(stack + kStackBytes - 64 - colour);
+  *--top = nullptr;  // where a caller would be
+  *--top = reinterpret_cast<void*>(entry);
+  for (int i = 0; i < 6; ++i) *--top = nullptr;
+  return {top};
+}
+
+#else
+
+// The contexts live at the top of their own stacks; the one of the host thread in a static object,
+// since the machine's lock admits one host thread at a time.
+namespace {
+ucontext_t* slotOf(char* stack) {
+  return reinterpret_cast<ucontext_t*>(stack + kStackBytes - 2048);
+}
+thread_local ucontext_t hostContext;
+}  // namespace
+
+void switchContext(Context& from, Context& to) {
+  if (from.state == nullptr) from.state = &hostContext;
+  swapcontext(static_cast<ucontext_t*>(from.state), static_cast<ucontext_t*>(to.state));
+}
+
+Context makeContext(char* stack, void (*entry)()) {
+  ucontext_t* context = slotOf(stack);
+  getcontext(context);
+  context->uc_stack.ss_sp = stack;
+  context->uc_stack.ss_size = kStackBytes - 2048;
+  context->uc_link = nullptr;
+  makecontext(context, entry, 0);
+  return {context};
+}
+
+#endif
+
+}  // namespace longspan::emulator
