@@ -70,12 +70,6 @@ class FieldVisitor {
   void choice(const char* name, E& value, std::initializer_list<const char*> names) {
     choice(name, value, Names(names.begin(), names.size()));
   }
-  template <class E>
-  void choice(const char* name, E& value, const std::vector<std::string>& names) {
-    std::vector<const char*> list;
-    for (const std::string& n : names) list.push_back(n.c_str());
-    choice(name, value, Names(list));
-  }
 
   virtual void number(const char*, double&) {}
   virtual void integer(const char*, int64_t&) {}

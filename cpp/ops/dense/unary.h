@@ -31,10 +31,12 @@ enum class UnaryKind : int {
   sign,
 };
 
-inline std::vector<std::string> unaryKinds() {
-  return {"exp",  "log",      "sqrt", "rsqrt",  "abs",        "neg",      "sin",  "cos",
-          "tanh", "sigmoid",  "erf",  "square", "reciprocal", "softplus", "relu", "reluSquared",
-          "gelu", "geluTanh", "silu", "floor",  "round",      "sign"};
+inline Names unaryKinds() {
+  static constexpr const char* names[] = {
+      "exp",  "log",      "sqrt", "rsqrt",  "abs",        "neg",      "sin",  "cos",
+      "tanh", "sigmoid",  "erf",  "square", "reciprocal", "softplus", "relu", "reluSquared",
+      "gelu", "geluTanh", "silu", "floor",  "round",      "sign"};
+  return names;
 }
 
 struct Unary {
