@@ -1,34 +1,51 @@
+// Copies between any strides and dtypes. Elements of one dtype move as bits, so that four loops
+// serve all; a conversion goes by chunks through the type that arithmetic on the source is done in,
+// which holds it exactly. Reads and writes each element once.
 #include "cpp/ops/dense/copy.h"
 
-#include "cpp/core/half.h"
+#include "cpp/cpu/chunk.h"
+#include "cpp/cpu/element.h"
 #include "cpp/cpu/strided.h"
 
 namespace longspan::cpu::LONGSPAN_LEVEL {
 namespace {
 
-template <class From, class To>
-void copyRun(const From* x, int64_t xs, To* y, int64_t ys, int64_t begin, int64_t end) {
+template <class T, class U>
+void moveRun(const T* x, int64_t xs, U* y, int64_t ys, int64_t n) {
   if (xs == 1 && ys == 1) {
-    for (int64_t i = begin; i < end; ++i) y[i] = store<To>(load(x[i]));
+    for (int64_t i = 0; i < n; ++i) y[i] = static_cast<U>(x[i]);
   } else {
-    for (int64_t i = begin; i < end; ++i) y[i * ys] = store<To>(load(x[i * xs]));
+    for (int64_t i = 0; i < n; ++i) y[i * ys] = static_cast<U>(x[i * xs]);
   }
 }
 
 void copyViews(const TensorView& x, const TensorView& y, ThreadPool& pool) {
   const StridedLoop<2> loop({&x, &y});
   const int64_t xs = loop.stride[0][loop.rank - 1], ys = loop.stride[1][loop.rank - 1];
-  dispatchAny(x.dtype, [&](auto from) {
-    using From = typename decltype(from)::type;
-    dispatchAny(y.dtype, [&](auto to) {
-      using To = typename decltype(to)::type;
-      const From* source = x.data<From>();
-      To* target = y.data<To>();
+  const auto move = [&](auto from, auto to) {
+    const auto* source = x.data<typename decltype(from)::type>();
+    auto* target = y.data<typename decltype(to)::type>();
+    loop.forEach(pool, 1 << 16, [&](std::array<int64_t, 2> at, int64_t begin, int64_t end) {
+      moveRun(source + at[0] + begin * xs, xs, target + at[1] + begin * ys, ys, end - begin);
+    });
+  };
+  if (x.dtype == y.dtype) {
+    withElement(x.dtype, [&](auto element) { move(element, element); });
+  } else if (x.dtype == DType::i32 && y.dtype == DType::u8) {
+    move(Tag<int32_t>{}, Tag<uint8_t>{});  // the low bits, as integers have it
+  } else {
+    withArithmetic(x.dtype, [&](auto zero) {
+      using A = decltype(zero);
       loop.forEach(pool, 1 << 16, [&](std::array<int64_t, 2> at, int64_t begin, int64_t end) {
-        copyRun(source + at[0], xs, target + at[1], ys, begin, end);
+        Chunk<A> scratch;
+        for (int64_t i = begin; i < end; i += kChunk) {
+          const int64_t n = std::min(kChunk, end - i), to = at[1] + i * ys;
+          A* const widened = chunkTarget(y, to, scratch.data, ys);
+          storeChunk(y, to, n, loadChunk(x, at[0] + i * xs, xs, n, widened), ys);
+        }
       });
     });
-  });
+  }
 }
 
 }  // namespace
