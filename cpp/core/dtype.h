@@ -50,6 +50,8 @@ template <class T>
 using Accumulator = std::conditional_t<std::is_same_v<T, double>, double,
                                        std::conditional_t<std::is_integral_v<T>, T, float>>;
 
+constexpr DType accumulatorOf(DType type) { return type == DType::f64 ? DType::f64 : DType::f32; }
+
 // Calls f(Tag<T>{}) with the element type of a floating dtype; validate() has excluded the others.
 template <class F>
 decltype(auto) dispatchFloating(DType type, F&& f) {

@@ -6,20 +6,13 @@
 #include <thread>
 
 #include "cpp/core/host_allocator.h"
+#include "cpp/core/pause.h"
 
 namespace longspan {
 namespace {
 
 // About 20 us before the thread sleeps: operators usually arrive faster than a futex wakes.
-constexpr int kSpins = 1000;
-
-inline void pause() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield");
-#endif
-}
+constexpr int kStreamSpins = 1000;
 
 // Run-time failures carry the operator's name; out of memory keeps its sizes.
 Status named(const char* name, const Status& status) {
@@ -58,9 +51,9 @@ uint64_t Stream::submit(Task task) {
 }
 
 void Stream::waitUntilRan(uint64_t ticket) {
-  for (int spin = 0; spin < kSpins; ++spin) {
+  for (int spin = 0; spin < kStreamSpins; ++spin) {
     if (ran(ticket) || orphaned_) return;
-    pause();
+    pauseCpu();
   }
   std::unique_lock<std::mutex> lock(mutex_);
   ++waiters_;
@@ -195,7 +188,7 @@ uint64_t Stream::replay(const std::shared_ptr<Graph>& graph, Task task) {
 }
 
 bool Stream::next(std::unique_ptr<Task>& task) {
-  for (int spin = 0; spin < kSpins && waitingTasks() == 0; ++spin) pause();
+  for (int spin = 0; spin < kStreamSpins && waitingTasks() == 0; ++spin) pauseCpu();
   if (waitingTasks() == 0) {
     std::unique_lock<std::mutex> lock(mutex_);
     consumerSleeps_ = true;

@@ -3,13 +3,8 @@
 // of threads as long as each item's arithmetic is fixed.
 #pragma once
 
-#include <atomic>
-#include <condition_variable>
 #include <cstdint>
-#include <mutex>
-#include <thread>
 #include <type_traits>
-#include <vector>
 
 namespace longspan {
 
@@ -19,13 +14,11 @@ class ThreadPool {
   static ThreadPool& shared();
 
   // Workers plus the calling thread; LONGSPAN_NUM_THREADS, else the CPUs this process may use.
-  int size() const { return size_; }
+  int size() const;
 
   // Threads that take part from the next region on, 1 to size().
-  void setActive(int threads) {
-    active_.store(threads < 1 ? 1 : threads < size_ ? threads : size_);
-  }
-  int active() const { return active_.load(std::memory_order_relaxed); }
+  void setActive(int threads);
+  int active() const;
 
   // Calls body(item, thread) for every item in [0, count); thread is in [0, size()). Returns when
   // all are done. A region entered while another runs is executed by the caller alone.
@@ -61,20 +54,14 @@ class ThreadPool {
     void (*call)(void*, int64_t, int) = nullptr;
   };
 
+  // What the threads share. In thread_pool.cc: every kernel includes this header, and the standard
+  // library's threads take a second to parse.
+  struct State;
+
   explicit ThreadPool(int size);
   void run(const Region& region);
-  void work(int thread);
-  static void drain(const Region& region, std::atomic<int64_t>& next, int thread);
 
-  const int size_;
-  std::atomic<int> active_;
-  std::mutex busy_;   // one region at a time
-  std::mutex mutex_;  // guards sleeping
-  std::condition_variable wake_;
-  std::atomic<uint64_t> generation_{0};
-  std::atomic<int> running_{0};
-  std::atomic<int64_t> next_{0};
-  Region region_;
+  State& state_;
 };
 
 }  // namespace longspan

@@ -30,7 +30,7 @@ LONGSPAN_INLINE vq vmulLow(vq a, uint32_t b) {
 }
 
 // words[0 .. 64): blocks first .. first + 16 after the state.
-inline void philoxWords(PhiloxState state, uint64_t first, uint32_t* words) {
+[[gnu::noinline]] inline void philoxWords(PhiloxState state, uint64_t first, uint32_t* words) {
   constexpr int kWide = kVectorBytes / 8, kCount = kPhiloxBlocks / kWide;
   vq c0[kCount], c1[kCount], c2[kCount], c3[kCount];
   for (int n = 0; n < kCount; ++n) {

@@ -41,6 +41,7 @@ export function buildOptions(env = process.env) {
     LONGSPAN_CUDA: (env.LONGSPAN_CUDA || 'auto').toLowerCase(),
     LONGSPAN_WERROR: (env.LONGSPAN_WERROR || 'off').toLowerCase(),
     LONGSPAN_SANITIZE: env.LONGSPAN_SANITIZE ?? '',
+    LONGSPAN_UNITY: (env.LONGSPAN_UNITY || 'auto').toLowerCase(),
   };
 }
 

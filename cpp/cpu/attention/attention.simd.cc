@@ -41,14 +41,15 @@ struct Block {
 };
 
 // What every item of a call shares.
-struct Call {
+struct ForwardCall {
   const ops::Attention& p;
   TensorView q, k, v, o;
   std::vector<Band> bands;
 };
 
 template <int NR>
-void writePanel(const Call& call, Panel<NR>& panel, int64_t b, int64_t h, int64_t row, float* out) {
+void writePanel(const ForwardCall& call, Panel<NR>& panel, int64_t b, int64_t h, int64_t row,
+                float* out) {
   constexpr int64_t width = Panel<NR>::kWidth;
   const int64_t valueDim = panel.valueDim, rows = panel.rows;
   panel.normalize();
@@ -69,7 +70,7 @@ void writePanel(const Call& call, Panel<NR>& panel, int64_t b, int64_t h, int64_
 }
 
 // Queries at and beyond the valid length: 0 and -inf.
-void clearPadding(const Call& call, int64_t b, int64_t h, int64_t begin, int64_t end) {
+void clearPadding(const ForwardCall& call, int64_t b, int64_t h, int64_t begin, int64_t end) {
   if (begin >= end) return;
   clearRows(call.o, b, h, begin, end);
   if (!call.p.lse.defined()) return;
@@ -78,7 +79,7 @@ void clearPadding(const Call& call, int64_t b, int64_t h, int64_t begin, int64_t
 }
 
 template <int NR, class Score>
-void attendBlock(const Call& call, const Score& score, int64_t b, int64_t h, int64_t begin,
+void attendBlock(const ForwardCall& call, const Score& score, int64_t b, int64_t h, int64_t begin,
                  int64_t end, Block<NR>& block) {
   constexpr int64_t width = Panel<NR>::kWidth;
   const Band& band = call.bands[static_cast<size_t>(b)];
@@ -114,7 +115,7 @@ void attendBlock(const Call& call, const Score& score, int64_t b, int64_t h, int
 }
 
 template <int NR>
-void run(const Call& call, Context& context) {
+void run(const ForwardCall& call, Context& context) {
   const ops::Attention& p = call.p;
   const int64_t n = p.queries(), heads = p.queryHeads();
   const int panels = panelsPerBlock(p, Panel<NR>::kWidth, context.pool.size());
@@ -152,7 +153,7 @@ size_t attentionWorkspace(const ops::Attention& p, int threads) {
 }
 
 Status attention(const ops::Attention& p, Context& context) {
-  Call call{p, p.headMajor(p.q), p.headMajor(p.k), p.headMajor(p.v), p.headMajor(p.o), {}};
+  ForwardCall call{p, p.headMajor(p.q), p.headMajor(p.k), p.headMajor(p.v), p.headMajor(p.o), {}};
   LONGSPAN_RETURN_IF_ERROR(bandsOf(p, call.bands));
   if (p.q.dtype == DType::f64) {
     attentionDouble(p, call.bands, context);

@@ -18,13 +18,13 @@
 namespace longspan::cpu::LONGSPAN_LEVEL {
 namespace {
 
-constexpr int64_t kItems = 32;      // (head, range) pairs worth having
-constexpr int64_t kMostRanges = 8;  // bounds the memory for shares of dQ
+constexpr int64_t kRangeItems = 32;  // (head, range) pairs worth having
+constexpr int64_t kMostRanges = 8;   // bounds the memory for shares of dQ
 constexpr int64_t kWaveFloats = int64_t{1} << 24;
 constexpr float kNothing = 1e30f;  // stands for the log-sum-exp of a lane without keys
 
 // Sizes that follow from the shape; floats unless said otherwise.
-struct Plan {
+struct BackwardPlan {
   int64_t group, heads, n, m, dim, valueDim;  // heads: key heads of all batch entries
   int64_t panels, ranges, rangeKeys;
   int64_t dimLanes, valueLanes, dimRows;  // padded to lanes, lanes, tile rows
@@ -32,13 +32,13 @@ struct Plan {
   int64_t panelFloats, headFloats, threadFloats;
   int64_t wave;  // key heads per wave
 
-  Plan(const ops::AttentionBackward& p, int threads) {
+  BackwardPlan(const ops::AttentionBackward& p, int threads) {
     group = p.queryHeads() / p.keyHeads();
     heads = p.batch() * p.keyHeads();
     n = p.queries(), m = p.keys(), dim = p.dim(), valueDim = p.valueDim();
     panels = (n + kPanelWidth - 1) / kPanelWidth;
     const int64_t blocks = (m + kKeyBlock - 1) / kKeyBlock;
-    ranges = std::clamp<int64_t>((kItems + heads - 1) / std::max<int64_t>(heads, 1), 1,
+    ranges = std::clamp<int64_t>((kRangeItems + heads - 1) / std::max<int64_t>(heads, 1), 1,
                                  std::clamp<int64_t>(blocks / 2, 1, kMostRanges));
     rangeKeys = std::max<int64_t>(1, (blocks + ranges - 1) / ranges) * kKeyBlock;
     ranges = std::max<int64_t>(1, (m + rangeKeys - 1) / rangeKeys);
@@ -71,9 +71,9 @@ struct Plan {
   }
 };
 
-struct Call {
+struct BackwardCall {
   const ops::AttentionBackward& p;
-  const Plan plan;
+  const BackwardPlan plan;
   TensorView q, k, v, o, gradO, gradQ, gradK, gradV;
   std::vector<Band> bands;
   float* heads;    // panels of the wave
@@ -114,9 +114,9 @@ struct Call {
 };
 
 // Pass 1.
-void preparePanel(const Call& call, int64_t head, int64_t h, int64_t i, float* scratch) {
+void preparePanel(const BackwardCall& call, int64_t head, int64_t h, int64_t i, float* scratch) {
   const ops::AttentionBackward& p = call.p;
-  const Plan& plan = call.plan;
+  const BackwardPlan& plan = call.plan;
   const int64_t g = call.firstHead + head, b = g / p.keyHeads(),
                 queryHead = g % p.keyHeads() * plan.group + h;
   const int64_t row = i * kPanelWidth;
@@ -172,7 +172,7 @@ void preparePanel(const Call& call, int64_t head, int64_t h, int64_t i, float* s
 struct KeyScratch {
   float *k, *v, *gradK, *gradV;
   float *p[kPanelsPerGroup], *ds[kPanelsPerGroup];
-  KeyScratch(float* memory, const Plan& plan) {
+  KeyScratch(float* memory, const BackwardPlan& plan) {
     Scratch scratch{memory};
     k = scratch.take(kKeyBlock * plan.dimRows);
     v = scratch.take(kKeyBlock * plan.valueDim);
@@ -192,10 +192,10 @@ struct KeyBlock {
 };
 
 template <class Score>
-__attribute__((noinline)) void meet(const Call& call, const Score& score, const Band& band,
+__attribute__((noinline)) void meet(const BackwardCall& call, const Score& score, const Band& band,
                                     const KeyBlock& keys, const QueryPanel& panel, int64_t row,
                                     float* p, float* ds) {
-  const Plan& plan = call.plan;
+  const BackwardPlan& plan = call.plan;
   LaneBounds bounds;
   const int64_t last = row + panel.rows - 1;
   if (band.first(last) <= keys.begin && band.end(row) >= keys.begin + keys.padded) {
@@ -213,10 +213,10 @@ __attribute__((noinline)) void meet(const Call& call, const Score& score, const 
 
 // Pass 2.
 template <class Score>
-void keyRange(const Call& call, const Score& score, int64_t head, int64_t range,
+void keyRange(const BackwardCall& call, const Score& score, int64_t head, int64_t range,
               KeyScratch& scratch) {
   const ops::AttentionBackward& p = call.p;
-  const Plan& plan = call.plan;
+  const BackwardPlan& plan = call.plan;
   const int64_t b = (call.firstHead + head) / p.keyHeads(),
                 g = (call.firstHead + head) % p.keyHeads();
   const Band& band = call.bands[static_cast<size_t>(b)];
@@ -265,9 +265,9 @@ void keyRange(const Call& call, const Score& score, int64_t head, int64_t range,
 }
 
 // Pass 3.
-void queryGradient(const Call& call, int64_t head, int64_t h, int64_t i, float* scratch) {
+void queryGradient(const BackwardCall& call, int64_t head, int64_t h, int64_t i, float* scratch) {
   const ops::AttentionBackward& p = call.p;
-  const Plan& plan = call.plan;
+  const BackwardPlan& plan = call.plan;
   const int64_t g = call.firstHead + head, b = g / p.keyHeads(),
                 queryHead = g % p.keyHeads() * plan.group + h;
   const Band& band = call.bands[static_cast<size_t>(b)];
@@ -291,8 +291,8 @@ void queryGradient(const Call& call, int64_t head, int64_t h, int64_t i, float* 
   clearRows(call.gradQ, b, queryHead, row + panel.rows, end);
 }
 
-void run(Call& call, Context& context) {
-  const Plan& plan = call.plan;
+void run(BackwardCall& call, Context& context) {
+  const BackwardPlan& plan = call.plan;
   dispatchScore(call.p, [&](auto score) {
     for (call.firstHead = 0; call.firstHead < plan.heads; call.firstHead += plan.wave) {
       const int64_t wave = std::min(plan.wave, plan.heads - call.firstHead);
@@ -318,7 +318,7 @@ void run(Call& call, Context& context) {
 }  // namespace
 
 size_t attentionBackwardWorkspace(const ops::AttentionBackward& p, int threads) {
-  return p.q.dtype == DType::f64 ? 0 : Plan(p, threads).bytes(threads);
+  return p.q.dtype == DType::f64 ? 0 : BackwardPlan(p, threads).bytes(threads);
 }
 
 Status attentionBackward(const ops::AttentionBackward& p, Context& context) {
@@ -328,21 +328,21 @@ Status attentionBackward(const ops::AttentionBackward& p, Context& context) {
     attentionBackwardDouble(p, bands, context);
     return {};
   }
-  const Plan plan(p, context.pool.size());
+  const BackwardPlan plan(p, context.pool.size());
   float* memory = reinterpret_cast<float*>(context.workspace.data);
-  Call call{p,
-            plan,
-            p.headMajor(p.q),
-            p.headMajor(p.k),
-            p.headMajor(p.v),
-            p.headMajor(p.o),
-            p.gradO.defined() ? p.headMajor(p.gradO) : TensorView{},
-            p.headMajor(p.gradQ),
-            p.headMajor(p.gradK),
-            p.headMajor(p.gradV),
-            std::move(bands),
-            memory,
-            memory + plan.wave * plan.headFloats};
+  BackwardCall call{p,
+                    plan,
+                    p.headMajor(p.q),
+                    p.headMajor(p.k),
+                    p.headMajor(p.v),
+                    p.headMajor(p.o),
+                    p.gradO.defined() ? p.headMajor(p.gradO) : TensorView{},
+                    p.headMajor(p.gradQ),
+                    p.headMajor(p.gradK),
+                    p.headMajor(p.gradV),
+                    std::move(bands),
+                    memory,
+                    memory + plan.wave * plan.headFloats};
   run(call, context);
   return {};
 }

@@ -14,20 +14,20 @@
 namespace longspan::cpu::LONGSPAN_LEVEL {
 namespace {
 
-constexpr int64_t kItems = 16;       // work items worth having
+constexpr int64_t kSplitItems = 16;  // work items worth having
 constexpr int64_t kLeastKeys = 256;  // of one split
 
 template <int NR>
-struct Plan {
+struct DecodePlan {
   static constexpr int64_t kWidth = Panel<NR>::kWidth;
   int64_t group, lanes, panels, splits, statesFloats, threadFloats;
 
-  explicit Plan(const ops::AttentionDecode& p) {
+  explicit DecodePlan(const ops::AttentionDecode& p) {
     group = p.queryHeads() / p.keyHeads();
     lanes = group * p.queries();
     panels = (lanes + kWidth - 1) / kWidth;
     const int64_t items = std::max<int64_t>(1, p.batch() * p.keyHeads() * panels);
-    splits = std::clamp<int64_t>((kItems + items - 1) / items, 1,
+    splits = std::clamp<int64_t>((kSplitItems + items - 1) / items, 1,
                                  std::max<int64_t>(1, p.keys() / kLeastKeys));
     // O^T, maxima and sums of one split.
     statesFloats = roundUp((Panel<NR>::paddedDim(p.valueDim()) + 2) * kWidth, 16);
@@ -46,7 +46,7 @@ template <int NR>
 struct Decoder {
   using P = Panel<NR>;
   const ops::AttentionDecode& p;
-  const Plan<NR> plan;
+  const DecodePlan<NR> plan;
   std::vector<Band> bands;
   float* states;
   float* threads;
@@ -144,7 +144,7 @@ struct Decoder {
 
 template <int NR>
 void run(const ops::AttentionDecode& p, std::vector<Band> bands, Context& context) {
-  const Plan<NR> plan(p);
+  const DecodePlan<NR> plan(p);
   float* memory = reinterpret_cast<float*>(context.workspace.data);
   const Decoder<NR> decoder{p, plan, std::move(bands), memory,
                             memory + plan.states(p) * plan.statesFloats};
@@ -159,7 +159,7 @@ void run(const ops::AttentionDecode& p, std::vector<Band> bands, Context& contex
 
 template <int NR>
 size_t bytes(const ops::AttentionDecode& p, int threads) {
-  const Plan<NR> plan(p);
+  const DecodePlan<NR> plan(p);
   return static_cast<size_t>(plan.states(p) * plan.statesFloats + threads * plan.threadFloats) *
          sizeof(float);
 }

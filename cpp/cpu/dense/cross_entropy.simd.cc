@@ -13,7 +13,7 @@
 namespace longspan::cpu::LONGSPAN_LEVEL {
 namespace {
 
-constexpr int64_t kChunk = 1024;  // classes converted at a time, on the stack
+constexpr int64_t kClasses = 1024;  // classes converted at a time, on the stack
 
 int64_t rowsPerItem(int64_t classes) { return std::max<int64_t>(1, 8192 / classes); }
 
@@ -85,7 +85,7 @@ void forward(const ops::CrossEntropy& p, Context& context) {
                                                   : reinterpret_cast<A*>(context.workspace.data);
 
   context.pool.forRange(rows, rowsPerItem(classes), [&](int64_t begin, int64_t end) {
-    A scratch[kChunk];
+    A scratch[kClasses];
     for (int64_t row = begin; row < end; ++row) {
       const int64_t target = targetOf(p.targets, targets, row);
       const int64_t at = logits.at(row);
@@ -94,8 +94,8 @@ void forward(const ops::CrossEntropy& p, Context& context) {
         continue;
       }
       Online<A> online;
-      for (int64_t first = 0; first < classes; first += kChunk) {
-        const int64_t n = std::min(kChunk, classes - first);
+      for (int64_t first = 0; first < classes; first += kClasses) {
+        const int64_t n = std::min(kClasses, classes - first);
         online.add(rowOf(p.logits, at + first * logits.step, logits.step, n, scratch), n,
                    everywhere != 0);
       }
@@ -134,7 +134,7 @@ void backward(const ops::CrossEntropyBackward& p, Context& context) {
   if (p.reduction == ops::Reduction::mean) share = 1 / std::max<A>(*p.count.data<A>(), 1);
 
   context.pool.forRange(rows, rowsPerItem(classes), [&](int64_t begin, int64_t end) {
-    A scratch[kChunk], grad[kChunk];
+    A scratch[kClasses], grad[kClasses];
     for (int64_t row = begin; row < end; ++row) {
       const int64_t target = targetOf(p.targets, targets, row);
       const bool counts = target != p.ignoreIndex;
@@ -145,8 +145,8 @@ void backward(const ops::CrossEntropyBackward& p, Context& context) {
       const A scale = share * upstream[position], log = lse[row];
       const A slope = scale * (1 + 2 * static_cast<A>(p.zLoss) * log);
       const A everywhere = scale * static_cast<A>(q.everywhere);
-      for (int64_t first = 0; first < classes; first += kChunk) {
-        const int64_t n = std::min(kChunk, classes - first);
+      for (int64_t first = 0; first < classes; first += kClasses) {
+        const int64_t n = std::min(kClasses, classes - first);
         if (counts) {
           const A* x =
               rowOf(p.logits, logits.at(row) + first * logits.step, logits.step, n, scratch);

@@ -7,8 +7,6 @@
 namespace longspan::ops {
 namespace {
 
-DType statisticsOf(const TensorView& x) { return x.dtype == DType::f64 ? DType::f64 : DType::f32; }
-
 Status inputs(const TensorView& logits, const TensorView& targets, double smoothing, double zLoss) {
   LONGSPAN_RETURN_IF_ERROR(check::floating("logits", logits));
   LONGSPAN_RETURN_IF_ERROR(check::rankAtLeast("logits", logits, 1));
@@ -34,19 +32,19 @@ Status inputs(const TensorView& logits, const TensorView& targets, double smooth
 
 Status CrossEntropy::validate() {
   LONGSPAN_RETURN_IF_ERROR(inputs(logits, targets, smoothing, zLoss));
-  lse = TensorView::like(targets, statisticsOf(logits));
+  lse = TensorView::like(targets, accumulatorOf(logits.dtype));
   count = TensorView::ofShape(lse.dtype, {});
   loss = reduction == Reduction::none ? TensorView::like(lse) : TensorView::like(count);
   return {};
 }
 
 size_t CrossEntropy::workspace(int) const {
-  return static_cast<size_t>(targets.numel()) * sizeOf(statisticsOf(logits));
+  return static_cast<size_t>(targets.numel()) * sizeOf(accumulatorOf(logits.dtype));
 }
 
 Status CrossEntropyBackward::validate() {
   LONGSPAN_RETURN_IF_ERROR(inputs(logits, targets, smoothing, zLoss));
-  LONGSPAN_RETURN_IF_ERROR(check::dtype("lse", lse, statisticsOf(logits)));
+  LONGSPAN_RETURN_IF_ERROR(check::dtype("lse", lse, accumulatorOf(logits.dtype)));
   LONGSPAN_RETURN_IF_ERROR(check::sameShape("lse", lse, "targets", targets));
   LONGSPAN_RETURN_IF_ERROR(check::contiguous("lse", lse));
   LONGSPAN_RETURN_IF_ERROR(check::dtype("count", count, lse.dtype));

@@ -5,8 +5,6 @@
 namespace longspan::ops {
 namespace {
 
-DType statisticsOf(const TensorView& x) { return x.dtype == DType::f64 ? DType::f64 : DType::f32; }
-
 int64_t rowsOf(const TensorView& x) {
   int64_t n = 1;
   for (int i = 0; i + 1 < x.rank; ++i) n *= x.shape[i];
@@ -35,7 +33,7 @@ Status inputs(const TensorView& x, const TensorView& residual, const TensorView&
 }
 
 Status statistics(const char* field, const TensorView& t, const TensorView& s) {
-  LONGSPAN_RETURN_IF_ERROR(check::dtype(field, t, statisticsOf(s)));
+  LONGSPAN_RETURN_IF_ERROR(check::dtype(field, t, accumulatorOf(s.dtype)));
   LONGSPAN_RETURN_IF_ERROR(check::contiguous(field, t));
   if (t.rank == s.rank - 1 && t.numel() == rowsOf(s)) return {};
   return Status(Code::shape, field, describe(t),
@@ -62,7 +60,7 @@ Status needsWeight(const TensorView& weight) {
 
 // Weight and bias as arithmetic rows, then three rows per thread.
 size_t rowScratch(const TensorView& x, int threads) {
-  return sizeOf(statisticsOf(x)) * static_cast<size_t>(x.dim(-1)) *
+  return sizeOf(accumulatorOf(x.dtype)) * static_cast<size_t>(x.dim(-1)) *
          static_cast<size_t>(2 + 3 * threads);
 }
 
@@ -71,7 +69,7 @@ size_t backwardScratch(const TensorView& s, int threads, bool sums) {
   const int64_t rows = rowsOf(s), perBlock = normRowsPerBlock(rows),
                 blocks = (rows + perBlock - 1) / perBlock;
   const auto partial = static_cast<size_t>(sums ? 2 * blocks * s.dim(-1) : 0);
-  return rowScratch(s, threads) + sizeOf(statisticsOf(s)) * partial;
+  return rowScratch(s, threads) + sizeOf(accumulatorOf(s.dtype)) * partial;
 }
 
 }  // namespace
@@ -86,7 +84,7 @@ Status LayerNorm::validate() {
   }
   y = TensorView::like(x);
   if (residual.defined()) sum = TensorView::like(x);
-  mean = TensorView::ofShape(statisticsOf(x), x.shape.data(), x.rank - 1);
+  mean = TensorView::ofShape(accumulatorOf(x.dtype), x.shape.data(), x.rank - 1);
   scale = TensorView::like(mean);
   return {};
 }
@@ -95,7 +93,7 @@ Status RmsNorm::validate() {
   LONGSPAN_RETURN_IF_ERROR(inputs(x, residual, weight, eps));
   y = TensorView::like(x);
   if (residual.defined()) sum = TensorView::like(x);
-  scale = TensorView::ofShape(statisticsOf(x), x.shape.data(), x.rank - 1);
+  scale = TensorView::ofShape(accumulatorOf(x.dtype), x.shape.data(), x.rank - 1);
   return {};
 }
 
