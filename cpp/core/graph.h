@@ -8,13 +8,9 @@
 #include <vector>
 
 #include "cpp/core/buffer.h"
+#include "cpp/core/workspace.h"
 
 namespace longspan {
-
-struct Workspace {
-  std::byte* data = nullptr;
-  size_t bytes = 0;
-};
 
 struct Graph {
   struct Step {

@@ -3,7 +3,6 @@
 
 #include <memory>
 #include <string>
-#include <utility>
 
 namespace longspan {
 
@@ -32,9 +31,7 @@ class [[nodiscard]] Status {
   };
 
   Status() = default;
-  Status(Code code, std::string field, std::string value, std::string remedy)
-      : detail_(std::make_shared<Detail>(
-            Detail{code, std::move(field), std::move(value), std::move(remedy)})) {}
+  Status(Code code, std::string field, std::string value, std::string remedy);
 
   bool ok() const { return detail_ == nullptr; }
   Code code() const { return detail_ ? detail_->code : Code::ok; }

@@ -23,11 +23,13 @@
 #include <vector>
 
 #include "cpp/core/status.h"
-#include "cpp/core/stream.h"
 #include "cpp/core/thread_pool.h"
+#include "cpp/core/workspace.h"
 #include "cpp/ops/field.h"
 
 namespace longspan {
+
+class Lane;
 
 namespace cpu {
 // What a CPU kernel runs with.
