@@ -8,11 +8,16 @@ import { root } from './support/native-build.mjs';
 import { isBuildTool, toolPath } from './support/tool-path.mjs';
 
 // Runs after `require` and after `import`, with the package as `longspan`: reading a transposed view
-// makes native code copy by stride.
+// makes native code copy by stride, a product and its gradient run the kernels of this machine's
+// instruction-set level.
 const COMPUTE = `
-const a = longspan.tensor([[1, 2], [3, 4]]);
-const data = await longspan.transpose(a, 0, 1).data();
-if (String(data) !== '1,3,2,4') throw new Error('wrong result: ' + data);
+const a = longspan.tensor([[1, 2, 3], [4, 5, 6]]).requireGrad();
+const product = longspan.matmul(a, longspan.transpose(a, 0, 1));
+const data = await product.data();
+if (String(data) !== '14,32,32,77') throw new Error('wrong product: ' + data);
+longspan.sum(product).backward();
+const gradient = await a.grad.data();
+if (String(gradient) !== '10,14,18,10,14,18') throw new Error('wrong gradient: ' + gradient);
 console.log(Object.keys(longspan).length + ' exports, computed ' + data);
 `;
 
