@@ -22,12 +22,17 @@ struct KernelCall {
 cudaError_t launchKernel(const KernelCall& call, dim3 grid, dim3 block, size_t sharedBytes,
                          cudaStream_t stream);
 
-template <class... P, size_t... I>
-[[gnu::no_sanitize("thread")]] void callKernel(const void* kernel, void* const* arguments,
-                                               std::index_sequence<I...>) {
-  static_cast<void>(arguments);
-  reinterpret_cast<void (*)(P...)>(const_cast<void*>(kernel))(*static_cast<P*>(arguments[I])...);
-}
+// Calls a kernel. Uninstrumented, and only ever called through its address: the compiler would move
+// loads of large arguments into an instrumented caller.
+template <class Indices, class... P>
+struct KernelCaller;
+template <size_t... I, class... P>
+struct KernelCaller<std::index_sequence<I...>, P...> {
+  [[gnu::no_sanitize("thread")]] static void call(const void* kernel, void* const* arguments) {
+    static_cast<void>(arguments);
+    reinterpret_cast<void (*)(P...)>(const_cast<void*>(kernel))(*static_cast<P*>(arguments[I])...);
+  }
+};
 
 template <class... P, class... A>
 cudaError_t launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t sharedBytes,
@@ -38,10 +43,8 @@ cudaError_t launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t sharedByt
     void* const addresses[sizeof...(P) + 1] = {&values..., nullptr};
     const size_t sizes[sizeof...(P) + 1] = {sizeof(P)..., 0};
     return launchKernel({reinterpret_cast<const void*>(kernel),
-                         [](const void* k, void* const* a) {
-                           callKernel<P...>(k, a, std::index_sequence_for<P...>{});
-                         },
-                         addresses, sizes, static_cast<int>(sizeof...(P))},
+                         &KernelCaller<std::index_sequence_for<P...>, P...>::call, addresses, sizes,
+                         static_cast<int>(sizeof...(P))},
                         grid, block, sharedBytes, stream);
   }(static_cast<P>(arguments)...);
 }
