@@ -8,7 +8,7 @@ namespace {
 struct ErrorState {
   cudaError_t last = cudaSuccess;
   cudaError_t described = cudaSuccess;  // what `text` is about
-  std::string text;
+  std::vector<std::string> text;        // one; lines unresolved until it is read
 };
 
 ErrorState& errors() {
@@ -61,7 +61,7 @@ constexpr Name kNames[] = {
      "specific to instantiated graph update"},
 };
 
-const Name& nameOf(cudaError_t error) {
+const Name& textsOf(cudaError_t error) {
   static constexpr Name kUnknown{cudaErrorUnknown, "cudaErrorUnknown", "unknown error"};
   const auto* it = std::find_if(std::begin(kNames), std::end(kNames),
                                 [&](const Name& n) { return n.error == error; });
@@ -84,7 +84,7 @@ cudaError_t fail(cudaError_t error, std::string text) {
   ErrorState& state = errors();
   state.last = error;
   state.described = error;
-  state.text = std::string(nameOf(error).text) + (text.empty() ? "" : ": " + text);
+  state.text = {std::string(textsOf(error).text) + (text.empty() ? "" : ": " + text)};
   return error;
 }
 
@@ -147,10 +147,12 @@ cudaError_t cudaGetLastError() {
   return error;
 }
 
-const char* cudaGetErrorName(cudaError_t error) { return nameOf(error).name; }
+const char* cudaGetErrorName(cudaError_t error) { return textsOf(error).name; }
 
 const char* cudaGetErrorString(cudaError_t error) {
-  const ErrorState& state = errors();
-  if (error != cudaSuccess && state.described == error) return state.text.c_str();
-  return nameOf(error).text;
+  ErrorState& state = errors();
+  if (error == cudaSuccess || state.described != error) return textsOf(error).text;
+  Call call;
+  resolveLines(state.text);
+  return state.text.front().c_str();
 }

@@ -10,7 +10,6 @@ namespace {
 // Who touched a cell: 0 nobody, else bit 63 set, 62 atomic, 61..34 block, 33..24 thread, 23..0
 // time.
 constexpr uint64_t kValid = uint64_t{1} << 63, kAtomic = uint64_t{1} << 62;
-constexpr uint64_t kSplit = 1;
 
 uint64_t recordOf(const Fiber& fiber, bool atomic) {
   return kValid | (atomic ? kAtomic : 0) | uint64_t{fiber.block->number & 0xfffffffu} << 34 |

@@ -12,7 +12,6 @@ namespace longspan::emulator {
 namespace {
 
 constexpr size_t kWordsPerChunk = GlobalMemory::kChunkBytes / 4;
-constexpr uint64_t kSplit = 1;  // in GlobalCell::writer of a word: look at its bytes
 // Freed buffers whose addresses wait before they are used again.
 constexpr size_t kQuarantineCount = 1024, kQuarantineBytes = size_t{64} << 20;
 

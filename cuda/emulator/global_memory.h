@@ -18,6 +18,8 @@ struct GlobalCell {
   uint64_t writer = 0, reader = 0;
 };
 
+inline constexpr uint64_t kSplit = 1;  // `writer` of a split word: look at its bytes
+
 struct FreeMemory {
   void operator()(void* p) const;
 };

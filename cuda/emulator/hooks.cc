@@ -19,13 +19,13 @@ bool onStack(const Fiber& fiber, const void* p) {
 // Memory of the host other than constants of a loaded binary: a GPU could not reach it.
 [[gnu::noinline]] void accessHost(const void* p, const void* pc) {
   constexpr int kEntries = 64;
-  static const void* allowed[kEntries];  // pages already looked up
-  const auto page = reinterpret_cast<uintptr_t>(p) >> 12;
-  const void*& entry = allowed[page % kEntries];
-  if (entry == reinterpret_cast<const void*>(page)) return;
+  static uintptr_t allowed[kEntries];  // pages already looked up, plus 1
+  const uintptr_t page = reinterpret_cast<uintptr_t>(p) >> 12;
+  uintptr_t& entry = allowed[page % kEntries];
+  if (entry == page + 1) return;
   Dl_info info{};
-  if (dladdr(p, &info) == 0) fatalAt("HOST MEMORY touched by a kernel", pc);
-  entry = reinterpret_cast<const void*>(page);
+  if (dladdr(p, &info) == 0) fatalAt("HOST MEMORY (or a null pointer) touched by a kernel", pc);
+  entry = page + 1;
 }
 
 inline void access(const void* p, size_t bytes, bool write, const void* pc) {

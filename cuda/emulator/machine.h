@@ -222,9 +222,10 @@ struct Machine {
   }
   // Whether the caller is inside the launch in progress, not some other thread of the process.
   bool onKernelThread() const;
+  // With the slot before the first: an index below 0 is found there.
   bool inWindow(const void* p) const {
-    return static_cast<size_t>(static_cast<const uint8_t*>(p) - window) <
-           kSharedSlot * kMaxResident;
+    return static_cast<size_t>(static_cast<const uint8_t*>(p) - (window - kSharedSlot)) <
+           kSharedSlot * (kMaxResident + 1);
   }
 };
 

@@ -45,7 +45,7 @@ void acquireFrom(Fiber& me, const void* address) {
   if (it != released.end()) me.order().acquired = joinForeign(me.order().acquired, it->second);
 }
 
-void access(const void* address, size_t bytes, bool write, const void* pc) {
+void accessFlag(const void* address, size_t bytes, bool write, const void* pc) {
   if (machine().memory.covers(address)) {
     accessGlobal(*running, address, bytes, write, pc, true);
     return;
@@ -75,14 +75,14 @@ void fenceGlobal() {
 }
 
 void noteAtomic(const void* address, size_t bytes, const void* pc) {
-  access(address, bytes, true, pc);
+  accessFlag(address, bytes, true, pc);
   Fiber& me = *running;
   acquireFrom(me, address);
   if (me.orderState) publish(address, me.orderState->fenced);
 }
 
 uint32_t loadAcquire(const uint32_t* flag) {
-  access(flag, sizeof *flag, false, __builtin_return_address(0));
+  accessFlag(flag, sizeof *flag, false, __builtin_return_address(0));
   acquireFrom(*running, flag);
   if (running->orderState) {
     learn(*running, running->orderState->acquired);
@@ -92,13 +92,13 @@ uint32_t loadAcquire(const uint32_t* flag) {
 }
 
 void storeRelease(uint32_t* flag, uint32_t value) {
-  access(flag, sizeof *flag, true, __builtin_return_address(0));
+  accessFlag(flag, sizeof *flag, true, __builtin_return_address(0));
   publish(flag, snapshot(*running));
   *flag = value;
 }
 
 uint32_t addAcquireRelease(uint32_t* flag, uint32_t value) {
-  access(flag, sizeof *flag, true, __builtin_return_address(0));
+  accessFlag(flag, sizeof *flag, true, __builtin_return_address(0));
   Fiber& me = *running;
   acquireFrom(me, flag);
   if (me.orderState) {

@@ -12,7 +12,8 @@ namespace longspan::emulator {
 // A place holder for the source line of a return address.
 std::string atLine(const void* pc);
 
-// Replaces place holders by file:line, asking addr2line once per binary.
+// Replaces place holders by file:line, asking addr2line once per binary and place. Slow: called
+// when somebody reads the texts.
 void resolveLines(std::vector<std::string>& texts);
 
 class Reports {

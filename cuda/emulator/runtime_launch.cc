@@ -98,7 +98,11 @@ bool LaunchReport::mentions(const char* text) const {
                      [&](const std::string& e) { return e.find(text) != std::string::npos; });
 }
 
-const LaunchReport& lastLaunch() { return threadReport(); }
+const LaunchReport& lastLaunch() {
+  Call call;
+  resolveLines(threadReport().errors);
+  return threadReport();
+}
 
 uint64_t launchesSoFar() {
   Call call;

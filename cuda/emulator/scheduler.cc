@@ -267,7 +267,7 @@ void wake(Fiber& fiber) {
 void yield() {
   Machine& m = machine();
   m.yielded.push_back(running);
-  block({"a loop that waits for global memory", 0, 0, __builtin_return_address(0)});
+  block({"a loop that polls", 0, 0, __builtin_return_address(0)});
 }
 
 void finding(const std::string& key, const std::string& text) {

@@ -8,7 +8,7 @@ namespace longspan {
 namespace emulator {
 namespace {
 
-constexpr uint64_t kMagic = 0x6c6f6e677370616e;
+constexpr uint64_t kMapMagic = 0x6c6f6e677370616e;
 
 // 128 bytes, as the driver's: sizes are packed into what they can be at most.
 struct Encoded {
@@ -43,7 +43,7 @@ bool valid(const cuda::TensorMapLayout& l) {
 bool decode(const CUtensorMap& map, TileMap* out) {
   Encoded e;
   std::memcpy(&e, &map, sizeof e);
-  if (e.magic != kMagic) return false;
+  if (e.magic != kMapMagic) return false;
   *out = {};
   out->base = e.base;
   out->type = static_cast<DType>(e.type);
@@ -79,7 +79,7 @@ const uint8_t* TileMap::rowOf(const int* at, size_t row) const {
 cudaError_t cuda::encodeTensorMap(TensorMap* map, const TensorMapLayout& layout) {
   if (!emulator::valid(layout)) return cudaErrorInvalidValue;
   emulator::Encoded e{};
-  e.magic = emulator::kMagic;
+  e.magic = emulator::kMapMagic;
   e.base = static_cast<const uint8_t*>(layout.base);
   e.type = static_cast<uint8_t>(layout.type);
   e.rank = static_cast<uint8_t>(layout.rank);

@@ -133,8 +133,12 @@ export function buildNative({ binary, config = 'Release', env = process.env }) {
   const jobs = buildJobs(env);
   const cmakeJs = findCmakeJs();
   const toolchain = findToolchain(env);
-  // A sanitized build has a tree of its own, so that changing over costs no full rebuild.
-  const tree = path.join(root, '.cmake', options.LONGSPAN_SANITIZE.replace(',', '-'), config);
+  // Sanitized and emulated builds have trees of their own, so that changing over costs no full rebuild.
+  const variant = [
+    options.LONGSPAN_CUDA === 'emulated' ? 'emulated' : '',
+    options.LONGSPAN_SANITIZE.replace(',', '-'),
+  ];
+  const tree = path.join(root, '.cmake', ...variant, config);
   dropForeignTree(tree, toolchain);
   // Taken before building: sources edited meanwhile must not count as built.
   const stamp = fingerprint(options);

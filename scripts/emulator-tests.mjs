@@ -1,0 +1,121 @@
+// Compiles and runs the tests of the CUDA emulator (cuda/emulator/tests):
+// `node scripts/emulator-tests.mjs [GROUP]`. Prints a JSON line per case. Objects are kept in .cmake
+// and compiled again only when the sources or the compiler's command change.
+import { spawn, spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import path from 'node:path';
+import { main, root } from './support/native-build.mjs';
+import { BuildProblem, findToolchain } from './support/toolchain.mjs';
+
+const tree = path.join(root, '.cmake', 'emulator-tests');
+const emulator = path.join(root, 'cuda', 'emulator');
+const tests = path.join(emulator, 'tests');
+
+const common = ['-std=c++20', '-g1', '-fsigned-char', '-DLONGSPAN_EMULATED=1', '-I', root];
+const warnings = ['-Wall', '-Wextra', '-Wno-unknown-pragmas', '-Wno-psabi'];
+
+/** Flags that let the emulator see every load and store; the same as in CMakeLists.txt. */
+function instrument(compiler) {
+  return compiler.includes('clang')
+    ? ['-fsanitize=thread', '-mllvm', '-tsan-instrument-func-entry-exit=0']
+    : ['-fsanitize=thread', '--param=tsan-instrument-func-entry-exit=0', '-Wno-tsan'];
+}
+
+function listed(folder, pattern) {
+  return readdirSync(folder, { withFileTypes: true })
+    .filter((entry) => entry.isFile() && pattern.test(entry.name))
+    .map((entry) => path.join(folder, entry.name))
+    .sort();
+}
+
+function headers() {
+  return [
+    ...listed(path.join(root, 'cpp/core'), /\.h$/),
+    ...listed(path.join(root, 'cuda'), /\.(h|cuh)$/),
+    ...listed(path.join(root, 'cuda/ptx'), /\.cuh$/),
+    ...listed(emulator, /\.h$/),
+    ...listed(tests, /\.(h|cuh)$/),
+  ];
+}
+
+function digest(files, seed) {
+  const hash = createHash('sha256').update(seed);
+  for (const file of files) hash.update(`\0${file}\0`).update(readFileSync(file));
+  return hash.digest('hex').slice(0, 20);
+}
+
+/** All of the emulator as one file: its rooms share most of what they include. */
+function emulatorUnit() {
+  const unit = path.join(tree, 'emulator.cc');
+  const text = listed(emulator, /\.cc$/)
+    .map((file) => `#include "${file}"\n`)
+    .join('');
+  if (!existsSync(unit) || readFileSync(unit, 'utf8') !== text) writeFileSync(unit, text);
+  return unit;
+}
+
+function jobs(compiler) {
+  const plain = ['-O2', ...common, ...warnings];
+  const kernels = ['-O2', '-ffp-contract=off', ...common, ...warnings, ...instrument(compiler)];
+  const rooms = listed(emulator, /\.cc$/);
+  const job = (source, flags, depends) => {
+    const args = [...flags, '-x', 'c++', '-c', source];
+    const name = `${path.basename(source)}-${digest([...headers(), ...depends], [compiler, ...args].join(' '))}`;
+    return { object: path.join(tree, `${name}.o`), args };
+  };
+  return [
+    job(emulatorUnit(), plain, rooms),
+    ...listed(tests, /_main\.cc$/).map((file) => job(file, plain, [file])),
+    ...listed(tests, /\.cu$/).map((file) => job(file, kernels, [file])),
+  ];
+}
+
+function compile(compiler, { object, args }) {
+  return new Promise((resolve, reject) => {
+    const launcher = process.env.CMAKE_CXX_COMPILER_LAUNCHER;
+    const command = launcher ? [launcher, compiler] : [compiler];
+    const child = spawn(command[0], [...command.slice(1), ...args, '-o', object], {
+      stdio: ['ignore', 'inherit', 'inherit'],
+    });
+    child.on('error', reject);
+    child.on('close', (status) =>
+      status === 0 ? resolve() : reject(new BuildProblem('the emulator tests do not compile')),
+    );
+  });
+}
+
+async function compileAll(compiler, all) {
+  const queue = all.filter((job) => !existsSync(job.object));
+  const worker = async () => {
+    for (let job = queue.shift(); job; job = queue.shift()) await compile(compiler, job);
+  };
+  await Promise.all(Array.from({ length: availableParallelism() }, worker));
+  return queue.length;
+}
+
+async function run() {
+  mkdirSync(tree, { recursive: true });
+  const compiler = process.env.CXX ?? findToolchain(process.env).cxx;
+  const all = jobs(compiler);
+  await compileAll(compiler, all);
+  const objects = all.map((job) => job.object);
+  const program = path.join(tree, `tests-${digest(objects, compiler)}`);
+  if (!existsSync(program)) {
+    const link = spawnSync(compiler, [...objects, '-o', program, '-pthread', '-ldl'], {
+      stdio: 'inherit',
+    });
+    if (link.status !== 0) throw new BuildProblem('the emulator tests do not link');
+  }
+  const result = spawnSync(program, process.argv.slice(2), { stdio: 'inherit' });
+  if (result.signal) throw new BuildProblem(`the emulator tests ended by ${result.signal}`);
+}
+
+const outcome = run();
+main(() => {});
+outcome.catch((error) => {
+  main(() => {
+    throw error;
+  });
+});

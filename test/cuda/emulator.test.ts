@@ -1,0 +1,55 @@
+import { spawnSync } from 'node:child_process';
+import * as path from 'node:path';
+import { root } from '../root.js';
+
+// The emulator's own tests are C++: every wrapper of cuda/ptx.cuh, every check, planted bugs that
+// must be found. One program runs them all; its lines become test cases here.
+interface Outcome {
+  group: string;
+  title: string;
+  milliseconds: number;
+  error: string | null;
+}
+
+function runCases(): { outcomes: Outcome[]; problem: string } {
+  const script = path.join(root, 'scripts', 'emulator-tests.mjs');
+  const run = spawnSync(process.execPath, [script], { encoding: 'utf8', cwd: root });
+  const outcomes = run.stdout
+    .split('\n')
+    .filter((line) => line.startsWith('{'))
+    .map((line) => JSON.parse(line) as Outcome);
+  return { outcomes, problem: run.status === 0 ? '' : run.stderr || `ended by ${run.signal}` };
+}
+
+const supported = process.platform === 'linux';
+const { outcomes, problem } = supported ? runCases() : { outcomes: [], problem: '' };
+const groups = [...new Set(outcomes.map((outcome) => outcome.group))];
+
+describe('emulator', () => {
+  const suite = supported ? test : test.skip;
+  suite('compiles, and runs to its end', () => {
+    expect(problem).toBe('');
+    expect(groups).toEqual(
+      expect.arrayContaining([
+        'barriers',
+        'bulk',
+        'matrices',
+        'memory',
+        'order',
+        'runtime',
+        'warp',
+        'wgmma',
+      ]),
+    );
+  });
+
+  for (const group of groups) {
+    describe(group, () => {
+      for (const outcome of outcomes.filter((one) => one.group === group)) {
+        test(outcome.title, () => {
+          expect(outcome.error).toBeNull();
+        });
+      }
+    });
+  }
+});
