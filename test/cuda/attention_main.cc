@@ -301,7 +301,7 @@ void compare(const std::string& what, const std::vector<double>& got,
   for (const double x : truth) {
     if (std::isfinite(x)) largest = std::max(largest, std::fabs(x));
   }
-  const double unit = type == DType::f32 ? 3e-7 : type == DType::f16 ? 4.9e-4 : 3.9e-3;
+  const double unit = type == DType::f32 ? 1e-6 : type == DType::f16 ? 4.9e-4 : 3.9e-3;
   const double limit = factor * errorOf(rough, truth) + 2 * unit * largest;
   const double error = errorOf(got, truth);
   if (!(error <= limit)) {

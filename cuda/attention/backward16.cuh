@@ -1,0 +1,169 @@
+// The backward pass for 16-bit inputs on tensor cores; see backward.cuh. A warp owns 16 of the rows
+// that stay; P and dS are operands of the second products where they were computed, in registers.
+#pragma once
+
+#include "cuda/attention/backward.cuh"
+#include "cuda/attention/warp_attention.cuh"
+
+namespace longspan::cuda {
+
+// kFirst: dK or dQ; kSecond: dV. At 256 dimensions the accumulators of both do not fit at once.
+template <class T_, int kDim_, bool kKeySide_, bool kFirst_, bool kSecond_>
+struct BackwardTile {
+  using T = T_;
+  static constexpr int kDim = kDim_;
+  static constexpr bool kKeySide = kKeySide_, kFirst = kFirst_, kSecond = kSecond_;
+  static constexpr int kWarps = 4, kThreads = 32 * kWarps;
+  static constexpr int kRows = 16 * kWarps;
+  static constexpr int kColumns = kDim == 64 ? 64 : 32;
+  static constexpr int kStages = kDim <= 128 ? 2 : 1;
+  using Staying = std::conditional_t<kDim == 64, HeldRows<T, kDim, 1>, SharedRows<T, kDim, 1>>;
+  static constexpr int kStageBytes =
+      2 * kColumns * (kDim * static_cast<int>(sizeof(T)) + static_cast<int>(sizeof(float)));
+  static constexpr int kStayingBytes = 2 * kRows * kDim * static_cast<int>(sizeof(T));
+  static constexpr int kSharedBytes = kStayingBytes + kStages * kStageBytes;
+};
+
+template <class Tile, class Mask>
+__global__ void __launch_bounds__(Tile::kThreads, 2) attentionBackward16(BackwardArguments a) {
+  using T = typename Tile::T;
+  constexpr int kDim = Tile::kDim, kRows = Tile::kRows, kColumns = Tile::kColumns,
+                kThreads = Tile::kThreads;
+  constexpr bool kKeySide = Tile::kKeySide;
+  LONGSPAN_SHARED(shared);
+  T* const first = reinterpret_cast<T*>(shared);  // X [kRows][kDim]
+  T* const second = first + kRows * kDim;         // Y [kRows][kDim]
+  const Problem& p = a.problem;
+  const int thread = threadIdx.x, warp = thread / 32, lane = thread % 32;
+  const auto walk = BackwardWalk<kKeySide, Mask>::template start<kRows, kColumns>(a);
+  const int steps = walk.steps();
+
+  // Stages: x [kColumns][kDim], y the same, then base and delta [kColumns] of streaming queries.
+  const auto stageOf = [&](int step) {
+    return reinterpret_cast<T*>(shared + Tile::kStayingBytes +
+                                step % Tile::kStages * Tile::kStageBytes);
+  };
+  const auto load = [&](int step) {
+    T* x = stageOf(step);
+    const int tile = walk.tile(step, kColumns);
+    loadTile<kDim, kColumns, kThreads>(x, walk.template streamingFirst<T>(step), tile, walk.end,
+                                       thread);
+    loadTile<kDim, kColumns, kThreads>(x + kColumns * kDim, walk.template streamingSecond<T>(step),
+                                       tile, kKeySide ? walk.gradient(walk.end) : walk.end, thread);
+    if constexpr (kKeySide) {
+      float* statistics = reinterpret_cast<float*>(x + 2 * kColumns * kDim);
+      const int64_t from = walk.statistics(walk.queryHead(step));
+      for (int c = thread; c < 2 * kColumns; c += kThreads) {
+        const int query = tile + c % kColumns;
+        const bool valid = query < p.queries;
+        const float* source = c < kColumns ? a.base : a.delta;
+        ptx::copyAsync<4>(statistics + c, source + from + (valid ? query : 0), valid);
+      }
+    }
+    ptx::copyCommit();
+  };
+
+  typename Tile::Staying rowsX, rowsY;
+  Products<1, Tile::kFirst ? kDim : 8> gradX;
+  Products<1, Tile::kSecond ? kDim : 8> gradY;
+  gradX.clear();
+  gradY.clear();
+  const Range mine{walk.row + warp * 16, walk.row + warp * 16 + 16};
+  float base[2] = {}, delta[2] = {};
+  if (steps > 0) {
+    loadTile<kDim, kRows, kThreads>(first, walk.template stayingFirst<T>(), walk.row,
+                                    walk.stayingEnd(), thread);
+    loadTile<kDim, kRows, kThreads>(second, walk.template stayingSecond<T>(), walk.row,
+                                    kKeySide ? walk.stayingEnd() : walk.gradient(walk.stayingEnd()),
+                                    thread);
+    load(0);
+    if constexpr (!kPlanted<Planted::backwardFirstWait>) ptx::copyWait<0>();
+    if constexpr (!kPlanted<Planted::backwardFirstBarrier>) __syncthreads();
+    rowsX.load(first, warp * 16);
+    rowsY.load(second, warp * 16);
+    if constexpr (!kKeySide) {
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        const int query = mine.begin + lane / 4 + 8 * h;
+        if (query >= p.queries) continue;
+        base[h] = a.base[walk.statistics(walk.h) + query];
+        delta[h] = a.delta[walk.statistics(walk.h) + query];
+      }
+    }
+  }
+  for (int step = 0; step < steps; ++step) {
+    if constexpr (!kPlanted<Planted::backwardWait>) ptx::copyWait<0>();
+    // The stage has come, and all warps are done with the one before.
+    if constexpr (!kPlanted<Planted::backwardBarrier>) __syncthreads();
+    if (Tile::kStages == 2 && step + 1 < steps) load(step + 1);
+    const T* x = stageOf(step);
+    const T* y = x + kColumns * kDim;
+    const float* statistics = reinterpret_cast<const float*>(y + kColumns * kDim);
+    const int tile = walk.tile(step, kColumns);
+    const Range now{tile, tile + kColumns};
+    if (walk.meet(mine, now)) {
+      Products<1, kColumns> s;
+      s.clear();
+      multiplyByRows<kDim>(s, rowsX, x, 0);
+      const bool masked = !walk.whole(mine, now);
+      Weights<1, kColumns> weights;
+#pragma unroll
+      for (int n = 0; n < kColumns / 8; ++n) {
+#pragma unroll
+        for (int h = 0; h < 2; ++h) {
+          float weight[2];
+#pragma unroll
+          for (int i = 0; i < 2; ++i) {
+            const int r = lane / 4 + 8 * h, c = n * 8 + lane % 4 * 2 + i;
+            float& score = s.at[0][n][2 * h + i];
+            float slope = 1.0f;
+            if (!p.score.plain) score = p.score.prepare(score, slope);
+            weight[i] =
+                ptx::exp2Approx(fmaf(score, p.score.factor, -(kKeySide ? statistics[c] : base[h])));
+            if (masked && !walk.sees(mine.begin + r, tile + c)) weight[i] = 0;
+            score = weight[i] * slope;
+          }
+          weights.a[0][n / 2][n % 2 * 2 + h] = pack<T>(weight[0], weight[1]);
+        }
+      }
+      if constexpr (Tile::kSecond) multiplyByColumns<kDim>(gradY, weights, y, 0);
+      if constexpr (Tile::kFirst) {
+        Products<1, kColumns> d;
+        d.clear();
+        multiplyByRows<kDim>(d, rowsY, y, 0);
+#pragma unroll
+        for (int n = 0; n < kColumns / 8; ++n) {
+#pragma unroll
+          for (int i = 0; i < 4; ++i) {
+            const int c = n * 8 + lane % 4 * 2 + i % 2;
+            d.at[0][n][i] = s.at[0][n][i] *
+                            (d.at[0][n][i] - (kKeySide ? statistics[kColumns + c] : delta[i / 2]));
+          }
+        }
+        weights.template set<T>(d);
+        multiplyByColumns<kDim>(gradX, weights, x, 0);
+      }
+    }
+    if constexpr (Tile::kStages == 1) {
+      if constexpr (!kPlanted<Planted::backwardFreeBarrier>) __syncthreads();
+      if (step + 1 < steps) load(step + 1);
+    }
+  }
+
+  // Staged over the rows that only this warp has read.
+  __syncwarp();
+  if constexpr (Tile::kFirst) {
+    const float scale[2] = {p.score.scale, p.score.scale};
+    storeRows<kDim, !kPlanted<Planted::backwardStaging>>(
+        gradX.at[0], scale, first + warp * 16 * kDim,
+        rowsOf<T>(kKeySide ? a.gradK : a.gradQ, walk.b, walk.h, p.dim), mine.begin,
+        kKeySide ? p.keys : p.queries);
+  }
+  if constexpr (Tile::kSecond) {
+    const float one[2] = {1.0f, 1.0f};
+    storeRows<kDim>(gradY.at[0], one, second + warp * 16 * kDim,
+                    rowsOf<T>(a.gradV, walk.b, walk.h, p.valueDim), mine.begin, p.keys);
+  }
+}
+
+}  // namespace longspan::cuda

@@ -1,0 +1,119 @@
+// The backward pass for f32 inputs, in f32 on the CUDA cores; see backward.cuh.
+#pragma once
+
+#include "cuda/attention/backward.cuh"
+#include "cuda/attention/tile32.cuh"
+
+namespace longspan::cuda {
+
+template <int kDim_, bool kKeySide_>
+struct BackwardTile32 {
+  static constexpr int kDim = kDim_;
+  static constexpr bool kKeySide = kKeySide_;
+  static constexpr int kRows = kDim == 64 ? 64 : kDim == 128 ? 32 : 16;
+  static constexpr int kColumns = kDim <= 128 ? 32 : 16;
+  static constexpr int kThreads = kRows / kThreadRows * 16;
+  static constexpr int kSharedBytes =
+      (2 * (kRows + kColumns) * kPitch<kDim> + 2 * kRows * kPitch<kColumns> + 2 * kColumns) * 4;
+};
+
+template <class Tile, class Mask>
+__global__ void __launch_bounds__(Tile::kThreads, 1) attentionBackward32(BackwardArguments a) {
+  constexpr int kDim = Tile::kDim, kRows = Tile::kRows, kColumns = Tile::kColumns,
+                kThreads = Tile::kThreads, kEach = kColumns / 16;
+  constexpr bool kKeySide = Tile::kKeySide;
+  LONGSPAN_SHARED(shared);
+  float* const first = reinterpret_cast<float*>(shared);  // X [kRows][kPitch<kDim>]
+  float* const second = first + kRows * kPitch<kDim>;     // Y
+  float* const x = second + kRows * kPitch<kDim>;         // [kColumns][kPitch<kDim>]
+  float* const y = x + kColumns * kPitch<kDim>;
+  float* const weights = y + kColumns * kPitch<kDim>;           // P [kRows][kPitch<kColumns>]
+  float* const slopes = weights + kRows * kPitch<kColumns>;     // dS
+  float* const statistics = slopes + kRows * kPitch<kColumns>;  // base, delta [kColumns]
+  const Problem& p = a.problem;
+  const int thread = threadIdx.x, tx = thread % 16, ty = thread / 16;
+  const auto walk = BackwardWalk<kKeySide, Mask>::template start<kRows, kColumns>(a);
+  const int steps = walk.steps();
+
+  const auto load = [&](int step) {
+    const int tile = walk.tile(step, kColumns);
+    loadTile32<kDim, kColumns, kThreads>(x, walk.template streamingFirst<float>(step), tile,
+                                         walk.end, thread);
+    loadTile32<kDim, kColumns, kThreads>(y, walk.template streamingSecond<float>(step), tile,
+                                         kKeySide ? walk.gradient(walk.end) : walk.end, thread);
+    if constexpr (kKeySide) {
+      const int64_t from = walk.statistics(walk.queryHead(step));
+      for (int c = thread; c < 2 * kColumns; c += kThreads) {
+        const int query = tile + c % kColumns;
+        const bool valid = query < p.queries;
+        const float* source = c < kColumns ? a.base : a.delta;
+        ptx::copyAsync<4>(statistics + c, source + from + (valid ? query : 0), valid);
+      }
+    }
+    ptx::copyCommit();
+  };
+
+  float gradX[kThreadRows][kDim / 16] = {}, gradY[kThreadRows][kDim / 16] = {};
+  float base[kThreadRows] = {}, delta[kThreadRows] = {};
+  const Range rows{walk.row, walk.row + kRows};
+  if (steps > 0) {
+    loadTile32<kDim, kRows, kThreads>(first, walk.template stayingFirst<float>(), walk.row,
+                                      walk.stayingEnd(), thread);
+    loadTile32<kDim, kRows, kThreads>(
+        second, walk.template stayingSecond<float>(), walk.row,
+        kKeySide ? walk.stayingEnd() : walk.gradient(walk.stayingEnd()), thread);
+    load(0);
+    if constexpr (!kKeySide) {
+#pragma unroll
+      for (int i = 0; i < kThreadRows; ++i) {
+        const int query = walk.row + kThreadRows * ty + i;
+        if (query >= p.queries) continue;
+        base[i] = a.base[walk.statistics(walk.h) + query];
+        delta[i] = a.delta[walk.statistics(walk.h) + query];
+      }
+    }
+  }
+  for (int step = 0; step < steps; ++step) {
+    if constexpr (!kPlanted<Planted::backwardFloatWait>) ptx::copyWait<0>();
+    if constexpr (!kPlanted<Planted::backwardFloatBarrier>) __syncthreads();
+    const int tile = walk.tile(step, kColumns);
+    const bool masked = !walk.whole(rows, {tile, tile + kColumns});
+    float s[kThreadRows][kEach] = {}, d[kThreadRows][kEach] = {};
+    multiplyByRows32<kDim>(s, first, x, ty, tx);
+    multiplyByRows32<kDim>(d, second, y, ty, tx);
+#pragma unroll
+    for (int i = 0; i < kThreadRows; ++i) {
+      const int r = kThreadRows * ty + i;
+#pragma unroll
+      for (int j = 0; j < kEach; ++j) {
+        const int c = tx + 16 * j;
+        float slope = 1.0f, score = s[i][j];
+        if (!p.score.plain) score = p.score.prepare(score, slope);
+        float weight =
+            ptx::exp2Approx(fmaf(score, p.score.factor, -(kKeySide ? statistics[c] : base[i])));
+        if (masked && !walk.sees(walk.row + r, tile + c)) weight = 0;
+        weights[r * kPitch<kColumns> + c] = weight;
+        slopes[r * kPitch<kColumns> + c] =
+            weight * slope * (d[i][j] - (kKeySide ? statistics[kColumns + c] : delta[i]));
+      }
+    }
+    // A row of weights is written and read by one half of a warp.
+    if constexpr (!kPlanted<Planted::backwardFloatWarp>) __syncwarp();
+    multiplyByColumns32<kDim, kColumns>(gradX, slopes, x, ty, tx);
+    if constexpr (kKeySide) multiplyByColumns32<kDim, kColumns>(gradY, weights, y, ty, tx);
+    if constexpr (!kPlanted<Planted::backwardFloatFreeBarrier>) __syncthreads();
+    if (step + 1 < steps) load(step + 1);
+  }
+#pragma unroll
+  for (int i = 0; i < kThreadRows; ++i) {
+    const int row = walk.row + kThreadRows * ty + i;
+    if (row >= (kKeySide ? p.keys : p.queries)) continue;
+    storeRow32<kDim>(gradX[i], p.score.scale,
+                     rowsOf<float>(kKeySide ? a.gradK : a.gradQ, walk.b, walk.h, p.dim), row, tx);
+    if constexpr (kKeySide) {
+      storeRow32<kDim>(gradY[i], 1.0f, rowsOf<float>(a.gradV, walk.b, walk.h, p.valueDim), row, tx);
+    }
+  }
+}
+
+}  // namespace longspan::cuda
