@@ -301,11 +301,12 @@ void runLaunch(Machine& m, const LaunchRequest& request, LaunchReport& report) {
   const auto start = std::chrono::steady_clock::now();
   const Settings& settings = environment().settings;
   if (m.window == nullptr) {
-    // One slot more, so that the first is aligned.
-    void* p = mmap(nullptr, kSharedSlot * (kMaxResident + 1), PROT_READ | PROT_WRITE,
+    // Two slots more: one is lost to alignment, one lies before the first to catch negative
+    // indices.
+    void* p = mmap(nullptr, kSharedSlot * (kMaxResident + 2), PROT_READ | PROT_WRITE,
                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED) std::abort();
-    m.window = reinterpret_cast<uint8_t*>((reinterpret_cast<uintptr_t>(p) + kSharedSlot - 1) &
+    m.window = reinterpret_cast<uint8_t*>((reinterpret_cast<uintptr_t>(p) + 2 * kSharedSlot - 1) &
                                           ~(kSharedSlot - 1));
   }
   report = {};
