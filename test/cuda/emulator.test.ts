@@ -31,6 +31,8 @@ describe('emulator', () => {
     expect(problem).toBe('');
     expect(groups).toEqual(
       expect.arrayContaining([
+        'attention_sm80',
+        'attention_sm90',
         'barriers',
         'bulk',
         'matrices',
