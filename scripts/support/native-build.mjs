@@ -99,7 +99,7 @@ function findCmakeJs() {
  * CMake keeps generator, compiler and source folder from its first run and refuses, or half
  * ignores, a change. A tree of another toolchain is removed so that it cannot decide.
  */
-function dropForeignTree(tree, toolchain) {
+export function dropForeignTree(tree, toolchain) {
   const cacheFile = path.join(tree, 'CMakeCache.txt');
   if (!existsSync(cacheFile)) return;
   const cache = readFileSync(cacheFile, 'utf8');
@@ -109,7 +109,8 @@ function dropForeignTree(tree, toolchain) {
     cached('CMAKE_GENERATOR') === toolchain.generator &&
     cached('CMAKE_HOME_DIRECTORY') === root &&
     path.basename(compiler) === path.basename(toolchain.cxx) &&
-    existsSync(compiler);
+    // CMake keeps a path after its first run and the bare name it was given after the next.
+    (!path.isAbsolute(compiler) || existsSync(compiler));
   if (!same) rmSync(tree, { recursive: true, force: true });
 }
 

@@ -3,6 +3,7 @@ import {
   chmodSync,
   copyFileSync,
   cpSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   rmSync,
@@ -184,4 +185,37 @@ test('in a checkout with a fresh binary the install script needs no tool', () =>
   const options = Object.entries(process.env).filter(([name]) => name.startsWith('LONGSPAN_'));
   const run = install(Object.fromEntries(options) as Record<string, string>, packageRoot);
   expect(run).toMatchObject({ status: 0, stderr: '' });
+});
+
+describe("CMake's tree of an earlier build", () => {
+  const survives = (cached: { generator?: string; home?: string; cxx: string }): boolean => {
+    const tree = path.join(root, 'tree');
+    rmSync(tree, { recursive: true, force: true });
+    mkdirSync(tree);
+    writeFileSync(
+      path.join(tree, 'CMakeCache.txt'),
+      `CMAKE_CXX_COMPILER:STRING=${cached.cxx}\n` +
+        `CMAKE_GENERATOR:INTERNAL=${cached.generator ?? 'Ninja'}\n` +
+        `CMAKE_HOME_DIRECTORY:INTERNAL=${cached.home ?? root}\n`,
+    );
+    const code =
+      "import { dropForeignTree } from './scripts/support/native-build.mjs';" +
+      `dropForeignTree(${JSON.stringify(tree)}, { generator: 'Ninja', cxx: 'g++' });`;
+    const args = ['--input-type=module', '-e', code];
+    expect(spawnSync(process.execPath, args, { cwd: root, encoding: 'utf8' }).stderr).toBe('');
+    return existsSync(tree);
+  };
+
+  test('is used again, whichever way CMake wrote the compiler down', () => {
+    fake('g++', '');
+    expect(survives({ cxx: path.join(bin, 'g++') })).toBe(true);
+    expect(survives({ cxx: 'g++' })).toBe(true);
+  });
+
+  test('is removed when compiler, generator or folder are others', () => {
+    expect(survives({ cxx: 'clang++' })).toBe(false);
+    expect(survives({ cxx: path.join(bin, 'gone', 'g++') })).toBe(false);
+    expect(survives({ cxx: 'g++', generator: 'Unix Makefiles' })).toBe(false);
+    expect(survives({ cxx: 'g++', home: path.join(root, 'elsewhere') })).toBe(false);
+  });
 });
