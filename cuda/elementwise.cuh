@@ -67,31 +67,36 @@ __global__ void __launch_bounds__(kThreads)
   for (int64_t group = gridThread(); group < walk.groups; group += kAtOnce * step) {
     if constexpr (kAtOnce == 1) {
       const auto p = walk.place(group);
-      typename Op::Loaded l;
+      typename Op::Loaded l{};
       op.load(walk, p, l);
       op.finish(walk, p, l);
     } else {
-      const bool both = group + step < walk.groups;
+      const bool both = group + step < walk.groups;  // else the same one is loaded twice
       const auto p = walk.place(group), q = walk.place(both ? group + step : group);
-      typename Op::Loaded l, m;
+      typename Op::Loaded l{}, m{};
       op.load(walk, p, l);
-      if (both) op.load(walk, q, m);
+      op.load(walk, q, m);
       op.finish(walk, p, l);
       if (both) op.finish(walk, q, m);
     }
   }
 }
 
-// Runs `op` over views of one shape, in the order of the indices it uses.
+// Runs `op` over a walk.
 template <int kAtOnce = 2, class Op>
-Status elementwise(const Op& op, const std::array<const TensorView*, Op::kViews>& views,
-                   Context& context) {
+Status elementwise(const Op& op, const WalkOf<Op>& walk, Context& context) {
   static_assert(kAtOnce == 1 || kAtOnce == 2);
-  const WalkOf<Op> walk(views);
   if (walk.groups == 0) return {};
   const uint32_t blocks = blocksFor((walk.groups + kAtOnce - 1) / kAtOnce, context.gpu);
   return launched(launch(elementwiseKernel<Op, kAtOnce>, dim3(blocks), dim3(kThreads), 0,
                          context.stream, op, walk));
+}
+
+// Runs `op` over views of one shape, in the order of the indices it uses.
+template <int kAtOnce = 2, class Op>
+Status elementwise(const Op& op, const std::array<const TensorView*, Op::kViews>& views,
+                   Context& context) {
+  return elementwise<kAtOnce>(op, WalkOf<Op>(views), context);
 }
 
 // Stands for an operand that is a number: the shape of y, never read.

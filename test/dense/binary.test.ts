@@ -16,6 +16,7 @@ import {
 } from 'longspan';
 import { broadcastShape, elementwise } from '../reference/broadcast.js';
 import { checkAgainstTwin, expectClose, tensorOf, values } from '../support/compare.js';
+import { compareDevices, describeCuda, expectSameOnCuda } from '../support/devices.js';
 import { checkGradients } from '../support/gradcheck.js';
 import { Random } from '../support/random.js';
 
@@ -175,4 +176,39 @@ test('what does not fit is refused with its remedy', () => {
   const gone = tensor([1]);
   gone.dispose();
   expect(() => add(a, gone)).toThrow("'b' is a tensor that was disposed");
+});
+
+describeCuda('on cuda', () => {
+  test.each(Object.keys(operators))('%s, broadcast, strided and with numbers', (name) => {
+    const [operator] = operators[name] as [(a: Operand, b: Operand) => Tensor, unknown];
+    const random = new Random(9);
+    const make = (shape: number[]) => ({
+      values: random.uniform(
+        shape.reduce((n, d) => n * d, 1),
+        0.5,
+        2,
+      ),
+      shape,
+    });
+    compareDevices(operator, [make([5, 203]), make([5, 203])]);
+    compareDevices(operator, [make([3, 1, 64]), make([7, 64])]);
+    compareDevices(operator, [make([7, 1]), make([3, 1, 16])]);
+    compareDevices((a, b) => operator(transpose(a), b), [make([24, 6]), make([6, 24])]);
+    compareDevices((a) => operator(a, 1.5), [make([33])]);
+    compareDevices((a) => operator(2, a), [make([33])]);
+    compareDevices(operator, [make([0, 4]), make([1, 4])]);
+  });
+
+  test('integers wrap, NaN stays in maximum and minimum', () => {
+    const a = tensor(new Int32Array([2 ** 31 - 1, -5, 7, 0, 3]));
+    const b = tensor(new Int32Array([1, 3, -9, 2 ** 30, 3]));
+    for (const f of [add, sub, mul, maximum, minimum]) {
+      expectSameOnCuda((_, x, y) => f(x as Tensor, y as Tensor), [a, b]);
+      expectSameOnCuda((_, x) => f(x as Tensor, 3), [a]);
+    }
+    const x = tensor([Number.NaN, 1, 2]);
+    const y = tensor([1, Number.NaN, 3]);
+    for (const f of [maximum, minimum])
+      expectSameOnCuda((_, s, t) => f(s as Tensor, t as Tensor), [x, y]);
+  });
 });

@@ -1,4 +1,5 @@
 import {
+  type DType,
   equal,
   greater,
   greaterEqual,
@@ -16,6 +17,7 @@ import {
 } from 'longspan';
 import { elementwise } from '../reference/broadcast.js';
 import { checkAgainstTwin, tensorOf, values } from '../support/compare.js';
+import { describeCuda, expectSameOnCuda } from '../support/devices.js';
 import { checkGradients } from '../support/gradcheck.js';
 import { Random } from '../support/random.js';
 
@@ -120,5 +122,42 @@ describe('where', () => {
   test('refuses masks that are not u8', () => {
     expect(() => where(tensor([1]), tensor([1]), 0)).toThrow("'condition' is f32[1]. Use u8");
     expect(() => where(tensor(new Uint8Array(2)), tensor([1, 2, 3]), 0)).toThrow('must broadcast');
+  });
+});
+
+describeCuda('on cuda', () => {
+  const random = new Random(12);
+  const make = (dtype: DType, shape: number[]) =>
+    tensorOf(
+      Float64Array.from(
+        random.integers(
+          shape.reduce((n, d) => n * d, 1),
+          0,
+          3,
+        ),
+      ),
+      shape,
+      dtype,
+    );
+
+  test.each(['f32', 'f16', 'bf16', 'i32', 'u8'] as const)('relations of %s', (dtype) => {
+    for (const [relation] of Object.values(relations)) {
+      const run = (a: Operand, b: Operand) => relation(a, b);
+      expectSameOnCuda(
+        (_, a, b) => run(a as Tensor, b as Tensor),
+        [make(dtype, [5, 1, 40]), make(dtype, [3, 40])],
+      );
+      expectSameOnCuda((_, a) => run(transpose(a as Tensor), 1.5), [make(dtype, [7, 9])]);
+      expectSameOnCuda((_, a) => run(1, a as Tensor), [make(dtype, [33])]);
+    }
+  });
+
+  test.each(['f32', 'f16', 'bf16', 'i32', 'u8'] as const)('where of %s', (dtype) => {
+    const [mask, a, b] = [make('u8', [5, 40]), make(dtype, [3, 5, 40]), make(dtype, [40])];
+    expectSameOnCuda((_, m, x, y) => where(m as Tensor, x as Tensor, y as Tensor), [mask, a, b]);
+    expectSameOnCuda(
+      (_, m, x) => where(m as Tensor, transpose(x as Tensor), 2),
+      [make('u8', [1, 7]), make(dtype, [7, 9])],
+    );
   });
 });

@@ -1,7 +1,8 @@
 import * as longspan from 'longspan';
-import { concat, slice, type Tensor, tensor, transpose } from 'longspan';
+import { concat, gradients, slice, type Tensor, tensor, transpose } from 'longspan';
 import { gated } from '../reference/gated.js';
 import { checkAgainstTwin, expectClose, tensorOf, values } from '../support/compare.js';
+import { compareDevices, describeCuda } from '../support/devices.js';
 import { checkGradients } from '../support/gradcheck.js';
 import { Random } from '../support/random.js';
 
@@ -58,4 +59,29 @@ test('odd and unequal operands are refused', () => {
   expect(() => longspan.swiglu(tensor([1, 2, 3]))).toThrow('its length must be even');
   expect(() => longspan.glu(tensor([1, 2]), tensor([1]))).toThrow("must have the shape of 'a'");
   expect(() => longspan.glu(tensor(new Int32Array(2)))).toThrow("'a' is i32[2]");
+});
+
+describeCuda('on cuda', () => {
+  test.each(Object.keys(gated) as Name[])('%s and its gradients', (name) => {
+    const random = new Random(13);
+    const make = (shape: number[]) => ({
+      values: random.normal(shape.reduce((n, d) => n * d, 1)),
+      shape,
+    });
+    const operator = operators[name];
+    const both = (a: Tensor, b: Tensor, u: Tensor) => {
+      const leaves = [a.clone().requireGrad(), b.clone().requireGrad()] as [Tensor, Tensor];
+      return gradients([operator(...leaves)], leaves, { gradients: [u] }) as Tensor[];
+    };
+    const joined = (a: Tensor, u: Tensor) => {
+      const leaf = a.clone().requireGrad();
+      return gradients([operator(leaf)], [leaf], { gradients: [u] }) as Tensor[];
+    };
+    compareDevices(operator, [make([5, 203]), make([5, 203])]);
+    compareDevices(operator, [make([5, 48])]);
+    compareDevices((a) => operator(transpose(a)), [make([6, 17])]);
+    compareDevices(both, [make([5, 203]), make([5, 203]), make([5, 203])], { factor: 3 });
+    compareDevices(joined, [make([9, 2]), make([9, 1])], { factor: 3 });
+    compareDevices(joined, [make([3, 32]), make([3, 16])], { factor: 3 });
+  });
 });

@@ -2,6 +2,7 @@ import * as longspan from 'longspan';
 import { gradients, mul, sum, type Tensor, tensor, transpose } from 'longspan';
 import { unary } from '../reference/unary.js';
 import { checkAgainstTwin, expectClose, tensorOf, values } from '../support/compare.js';
+import { compareDevices, describeCuda } from '../support/devices.js';
 import { checkGradients } from '../support/gradcheck.js';
 import { Random } from '../support/random.js';
 
@@ -124,4 +125,27 @@ test('integers and misspelt options are refused', () => {
   const x = tensor([1]);
   x.dispose();
   expect(() => longspan.exp(x)).toThrow('was disposed');
+});
+
+describeCuda('on cuda', () => {
+  test.each(names)('%s and its gradient', (name) => {
+    const operator = operators[name];
+    const x = { values: inputsOf(name, 17 * 61), shape: [17, 61] };
+    const u = { values: new Random(8).normal(17 * 61), shape: [17, 61] };
+    compareDevices(operator, [x]);
+    compareDevices((t) => operator(transpose(t)), [x], { dtypes: ['f16'] });
+    const gradient = (t: Tensor, g: Tensor): Tensor => {
+      const leaf = t.clone().requireGrad();
+      return gradients([operator(leaf)], [leaf], { gradients: [g] })[0] as Tensor;
+    };
+    compareDevices(gradient, [x, u], { factor: 3, naive: 'cpu' });
+  });
+
+  test('nothing, infinities and NaN', () => {
+    const special = [0, -0, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, Number.NaN];
+    for (const name of ['relu', 'silu', 'gelu', 'geluTanh', 'abs', 'sign', 'tanh'] as const) {
+      compareDevices(operators[name], [{ values: special, shape: [5] }]);
+      compareDevices(operators[name], [{ values: [], shape: [0, 3] }]);
+    }
+  });
 });

@@ -77,6 +77,11 @@ export interface DeviceComparison {
   f32Tolerance?: number;
   /** Of the naive formula's error that the GPU may make in 16 bits; 3 for gradients. Default 2. */
   factor?: number;
+  /**
+   * What low precision is measured by: the f64 result rounded (default), or the CPU's own result in
+   * that dtype, where backward starts from something that forward has rounded.
+   */
+  naive?: 'rounded' | 'cpu';
   /** Tensors passed on after the floating inputs as they are: indices, masks. */
   rest?: readonly Tensor[];
 }
@@ -95,11 +100,12 @@ export function compareDevices(
     dtypes = ['f32', 'f16', 'bf16'],
     f32Tolerance = 2e-6,
     factor = 2,
+    naive: yardstick = 'rounded',
     rest = [],
   }: DeviceComparison = {},
 ): void {
-  const onCpu = (data: readonly Float64Array[]): Float64Array[] => {
-    const tensors = data.map((x, i) => tensorOf(x, (inputs[i] as Input).shape, 'f64'));
+  const onCpu = (data: readonly Float64Array[], dtype: FloatType = 'f64'): Float64Array[] => {
+    const tensors = data.map((x, i) => tensorOf(x, (inputs[i] as Input).shape, dtype));
     const results = resultsOn(device('cpu'), fn, [...tensors, ...rest]);
     for (const t of tensors) t.dispose();
     return results;
@@ -109,6 +115,7 @@ export function compareDevices(
   for (const dtype of dtypes) {
     const narrow = wide.map((x) => rounded(x, dtype));
     const expected = onCpu(narrow);
+    const peers = yardstick === 'cpu' ? onCpu(narrow, dtype) : [];
     const tensors = narrow.map((x, i) => tensorOf(x, (inputs[i] as Input).shape, dtype));
     const actual = resultsOn(device('cuda'), fn, [...tensors, ...rest]);
     for (const t of tensors) t.dispose();
@@ -120,7 +127,7 @@ export function compareDevices(
         const most = finite.reduce((m, x) => Math.max(m, x), Number.MIN_VALUE);
         expectClose(data, truth, { absolute: f32Tolerance * most }, what);
       } else {
-        const naive = rounded(truth, dtype);
+        const naive = peers[i] ?? rounded(truth, dtype);
         expectLowPrecision(data, exact[i] as Float64Array, naive, { dtype, factor, what });
       }
     });

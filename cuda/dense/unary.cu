@@ -1,0 +1,137 @@
+// Functions of each element and their gradients. The function is chosen by a branch that all
+// threads take alike: one kernel per dtype. 8 bytes per f32 element, 4 in 16 bits; backward 12 and
+// 6; 1 to 60 instructions. H200: 90 % of copy speed in f32; in 16 bits the longest functions (erf,
+// gelu, sin) about 60 %, being bound by instructions. Not yet run on hardware.
+#include "cpp/ops/dense/unary.h"
+#include "cuda/elementwise.cuh"
+#include "cuda/pointwise.cuh"
+
+namespace longspan::cuda {
+namespace {
+
+using ops::UnaryKind;
+
+// Calls f(Op{}) with the function that `kind` names.
+template <class F>
+__device__ __forceinline__ void withFunction(UnaryKind kind, F&& f) {
+  using namespace pointwise;
+  switch (kind) {
+    case UnaryKind::exp:
+      return f(Exp{});
+    case UnaryKind::log:
+      return f(Log{});
+    case UnaryKind::sqrt:
+      return f(Sqrt{});
+    case UnaryKind::rsqrt:
+      return f(Rsqrt{});
+    case UnaryKind::abs:
+      return f(Abs{});
+    case UnaryKind::neg:
+      return f(Neg{});
+    case UnaryKind::sin:
+      return f(Sin{});
+    case UnaryKind::cos:
+      return f(Cos{});
+    case UnaryKind::tanh:
+      return f(Tanh{});
+    case UnaryKind::sigmoid:
+      return f(Sigmoid{});
+    case UnaryKind::erf:
+      return f(Erf{});
+    case UnaryKind::square:
+      return f(Square{});
+    case UnaryKind::reciprocal:
+      return f(Reciprocal{});
+    case UnaryKind::softplus:
+      return f(Softplus{});
+    case UnaryKind::relu:
+      return f(Relu{});
+    case UnaryKind::reluSquared:
+      return f(ReluSquared{});
+    case UnaryKind::gelu:
+      return f(Gelu{});
+    case UnaryKind::geluTanh:
+      return f(GeluTanh{});
+    case UnaryKind::silu:
+      return f(Silu{});
+    case UnaryKind::floor:
+      return f(Floor{});
+    case UnaryKind::round:
+      return f(Round{});
+    case UnaryKind::sign:
+      return f(Sign{});
+  }
+}
+
+template <class T>
+struct Function {
+  static constexpr int kViews = 2, kLanes = kLanesOf<T>;
+  struct Loaded {
+    Vector<T, kLanes> x;
+  };
+  const T* x;
+  T* y;
+  UnaryKind kind;
+
+  __device__ __forceinline__ void load(const Walk<2, kLanes>& walk, const Place<2>& p,
+                                       Loaded& l) const {
+    loadGroup(walk, p, 0, x, l.x);
+  }
+  __device__ __forceinline__ void finish(const Walk<2, kLanes>& walk, const Place<2>& p,
+                                         Loaded& l) const {
+    withFunction(kind, [&](auto f) {
+#pragma unroll
+      for (int i = 0; i < kLanes; ++i) l.x.at[i] = fromFloat<T>(f.value(toFloat(l.x.at[i])));
+    });
+    storeGroup(walk, p, 1, y, l.x);
+  }
+};
+
+template <class T>
+struct Slope {
+  static constexpr int kViews = 3, kLanes = kLanesOf<T>;
+  struct Loaded {
+    Vector<T, kLanes> grad, saved;
+  };
+  const T *grad, *saved;
+  T* out;
+  UnaryKind kind;
+
+  __device__ __forceinline__ void load(const Walk<3, kLanes>& walk, const Place<3>& p,
+                                       Loaded& l) const {
+    loadGroup(walk, p, 0, grad, l.grad);
+    loadGroup(walk, p, 1, saved, l.saved);
+  }
+  __device__ __forceinline__ void finish(const Walk<3, kLanes>& walk, const Place<3>& p,
+                                         Loaded& l) const {
+    withFunction(kind, [&](auto f) {
+#pragma unroll
+      for (int i = 0; i < kLanes; ++i) {
+        l.grad.at[i] = fromFloat<T>(toFloat(l.grad.at[i]) * f.slope(toFloat(l.saved.at[i])));
+      }
+    });
+    storeGroup(walk, p, 2, out, l.grad);
+  }
+};
+
+}  // namespace
+
+Status unary(const ops::Unary& p, Context& context) {
+  return dispatchNarrow(p.x.dtype, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    return elementwise<1>(Function<T>{p.x.data<T>(), p.y.data<T>(), p.kind}, {&p.x, &p.y}, context);
+  });
+}
+
+Status unaryBackward(const ops::UnaryBackward& p, Context& context) {
+  return dispatchNarrow(p.saved.dtype, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    return elementwise<1>(Slope<T>{p.gradY.data<T>(), p.saved.data<T>(), p.gradX.data<T>(), p.kind},
+                          {&p.gradY, &p.saved, &p.gradX}, context);
+  });
+}
+
+LONGSPAN_CUDA_OPERATOR(Unary, unary);
+LONGSPAN_CUDA_OPERATOR(UnaryBackward, unaryBackward);
+
+}  // namespace longspan::cuda
