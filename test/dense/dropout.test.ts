@@ -1,6 +1,7 @@
 import { ArgumentError, dropout, Generator, ones, type Tensor, transpose, zeros } from 'longspan';
 import { philoxWords } from '../reference/philox.js';
 import { checkAgainstTwin, tensorOf, values } from '../support/compare.js';
+import { describeCuda, expectSameOnCuda } from '../support/devices.js';
 import { checkGradients } from '../support/gradcheck.js';
 import { Random } from '../support/random.js';
 
@@ -70,4 +71,20 @@ test('wrong arguments are named', () => {
   const gone = ones([2]);
   gone.dispose();
   expect(() => dropout(gone)).toThrow(/disposed/);
+});
+
+describeCuda('on cuda', () => {
+  test.each(['f32', 'f16', 'bf16'] as const)('the same elements fall in %s', (dtype) => {
+    const drop = (x: Tensor) => dropout(x, { p: 0.4, generator: new Generator(9, x.device) });
+    for (const shape of [[1], [1037], [7, 13], [0, 2]]) {
+      const x = tensorOf(new Random(4).normal(shape.reduce((n, d) => n * d, 1)), shape, dtype);
+      expectSameOnCuda((_, t) => drop(t as Tensor), [x]);
+    }
+    const x = tensorOf(new Random(5).normal(99), [9, 11], dtype);
+    expectSameOnCuda((_, t) => drop(transpose(t as Tensor)), [x]);
+    expectSameOnCuda(
+      (_, t) => dropout(t as Tensor, { p: 1, generator: new Generator(1, t?.device) }),
+      [x],
+    );
+  });
 });

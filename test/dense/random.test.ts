@@ -13,6 +13,7 @@ import {
 } from 'longspan';
 import { philox4x32, philoxWords } from '../reference/philox.js';
 import { values } from '../support/compare.js';
+import { describeCuda, expectSameOnCuda } from '../support/devices.js';
 
 const list = (t: Tensor) => Array.from(values(t));
 const hex = (words: readonly number[]) => words.map((w) => w.toString(16).padStart(8, '0'));
@@ -198,5 +199,32 @@ describe('fills', () => {
     expect(() => randint([2], 0, 2 ** 31 + 1)).toThrow(/'high'/);
     expect(() => permutation(-1)).toThrow(/'n' is -1/);
     expect(() => uniform([2], { hihg: 3 } as never)).toThrow(/Did you mean 'high'/);
+  });
+});
+
+describeCuda('on cuda', () => {
+  const both = (draw: (options: { generator: Generator }) => Tensor): void => {
+    expectSameOnCuda((on) => {
+      const generator = new Generator(77, on);
+      const first = draw({ generator });
+      return [first, draw({ generator })]; // the second draw sees an advanced state
+    });
+  };
+
+  test.each(['f32', 'f16', 'bf16'] as const)('the same numbers in %s, to the last bit', (dtype) => {
+    for (const shape of [[1], [6], [1003], [3, 0]]) {
+      both((options) => uniform(shape, { low: -1.3, high: 0.7, dtype, ...options }));
+      both((options) => normal(shape, { mean: 0.3, std: 1.7, dtype, ...options }));
+    }
+    both((options) => normal([4096], { dtype, ...options }));
+  });
+
+  test('choices, integers and permutations', () => {
+    for (const dtype of ['f32', 'bf16', 'i32', 'u8'] as const) {
+      both((options) => bernoulli([1001], { p: 0.3, dtype, ...options }));
+    }
+    both((options) => randint([1001], -7, 9, options));
+    both((options) => randint([100], -(2 ** 31), 2 ** 31, options));
+    for (const n of [0, 1, 255, 256, 5000]) both((options) => permutation(n, options));
   });
 });
