@@ -53,7 +53,8 @@ export function scatterInto(shape: Shape, axis: number, index: Tensor, source: T
  * y[.., i, ..] = x[.., index[.., i, ..], ..] along `axis`.
  *
  * @param index i32 with as many axes as `x`, beside `axis` not longer than `x`; gives the shape
- * @returns poisoned with an OperatorError that names the index when one is out of range
+ * @returns poisoned with an OperatorError that names the index when one is out of range; on a GPU, which
+ *   cannot stop for it, NaN there (-1 in integers)
  * @throws ArgumentError for a wrong rank, shape or dtype
  * @example
  * gather(tensor([[1, 2], [3, 4]]), 1, tensor(new Int32Array([1, 0]), { shape: [2, 1] })); // [[2], [3]]
@@ -88,7 +89,8 @@ const scatterAddOperator: (x: Tensor, axis: number, index: Tensor, source: Tenso
  *
  * @param index i32, as in {@link gather}
  * @param source of the dtype of `x` and the shape of `index`
- * @returns poisoned with an OperatorError that names the index when one is out of range
+ * @returns poisoned with an OperatorError that names the index when one is out of range; on a GPU its
+ *   source is left out
  * @throws ArgumentError for a wrong rank, shape or dtype
  * @example
  * scatterAdd(zeros([3]), 0, tensor(new Int32Array([2, 2])), tensor([1, 10])); // 0, 0, 11

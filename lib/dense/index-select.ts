@@ -82,7 +82,8 @@ const embeddingOperator = selection('embedding');
  * repeated slices adds up in a fixed order.
  *
  * @param ids i32 of any shape
- * @returns poisoned with an OperatorError that names the id when one is out of range
+ * @returns poisoned with an OperatorError that names the id when one is out of range; on a GPU, which
+ *   cannot stop for it, NaN there (-1 in integers)
  * @throws ArgumentError for ids of another dtype or an axis that does not exist
  * @example
  * indexSelect(tensor([[1, 2], [3, 4]]), 0, tensor(new Int32Array([1, 1, 0]))); // [[3, 4], [3, 4], [1, 2]]
@@ -97,7 +98,8 @@ export function indexSelect(x: Tensor, axis: number, ids: Tensor): Tensor {
  * @param weight [V, D]
  * @param ids i32 of any shape, from 0 to V - 1
  * @param options.paddingIndex a row that gets no gradient
- * @returns poisoned with an OperatorError that names the id when one is out of range
+ * @returns poisoned with an OperatorError that names the id when one is out of range; on a GPU, which
+ *   cannot stop for it, NaN there (-1 in integers)
  * @throws ArgumentError for ids of another dtype or a table that is not a matrix
  * @example
  * embedding(tensor([[1, 2], [3, 4]]), tensor(new Int32Array([1, 0, 1]))); // [[3, 4], [1, 2], [3, 4]]

@@ -16,7 +16,8 @@ const oneHotCall = nativeOperator('oneHot', {
  *
  * @param ids i32 of any shape, from 0 to classes - 1
  * @param options.dtype of the result. Default f32
- * @returns poisoned with an OperatorError that names the id when one is out of range
+ * @returns poisoned with an OperatorError that names the id when one is out of range; on a GPU, which
+ *   cannot stop for it, a row of NaN (-1 in i32, 255 in u8)
  * @throws ArgumentError for ids of another dtype, or an unknown dtype
  * @example
  * oneHot(tensor(new Int32Array([2, 0])), 3); // [[0, 0, 1], [1, 0, 0]]
