@@ -1,6 +1,7 @@
 import { GraphError, normal, ones, permute, rotary, type Tensor, tensor, zeros } from 'longspan';
 import { rotaryReference } from '../reference/rotary.js';
 import { checkAgainstTwin, expectClose, tensorOf, values } from '../support/compare.js';
+import { compareDevices, describeCuda } from '../support/devices.js';
 import { checkGradients } from '../support/gradcheck.js';
 import { Random } from '../support/random.js';
 
@@ -113,4 +114,35 @@ test('empty axes and wrong arguments', () => {
   expect(() => rotary(t, { dim: 4, frequencies: zeros([3]) })).toThrow(/'frequencies'.*\[2\]/);
   expect(() => rotary(zeros([4]))).toThrow(/at least 2 axes/);
   expect(() => rotary(t, { theta: 1 } as never)).toThrow(/'theta'/);
+});
+
+describeCuda('on cuda', () => {
+  const make = (dims: number[]) => ({
+    values: new Random(5).normal(dims.reduce((n, d) => n * d, 1)),
+    shape: dims,
+  });
+  test.each([false, true])('interleaved %s', (interleaved) => {
+    compareDevices((t) => rotary(t, { interleaved }), [make([2, 3, 5, 32])]);
+    compareDevices((t) => rotary(t, { interleaved, dim: 10, offset: 1000 }), [make([2, 3, 7, 22])]);
+    compareDevices((t) => rotary(t, { interleaved, dim: 0 }), [make([2, 3, 4])]);
+    compareDevices(
+      (t) => rotary(permute(t, [0, 2, 1, 3]), { interleaved, axis: 1 }),
+      [make([2, 3, 5, 16])],
+    );
+    compareDevices((t) => rotary(permute(t, [0, 1, 3, 2]), { interleaved }), [make([2, 3, 8, 5])]);
+  });
+
+  test('positions, frequencies and offsets on the device', () => {
+    const [positions, each] = [ids([5, 2000001, 0, 17]), ids([5, 1, 0, 17, 3, 2, 1, 0], [2, 4])];
+    const offset = ids([12]);
+    const frequencies = tensorOf([1, 0.1, 0.01, 0.003], [4], 'f32');
+    compareDevices(
+      (t, p, o, f) => rotary(t, { positions: p, offset: o, frequencies: f }),
+      [make([2, 3, 4, 8])],
+      { rest: [positions, offset, frequencies] },
+    );
+    compareDevices((t, p) => rotary(t, { positions: p, axis: 1 }), [make([2, 4, 3, 8])], {
+      rest: [each],
+    });
+  });
 });
