@@ -7,8 +7,11 @@ import {
   ones,
   type Tensor,
   tensor,
+  transpose,
 } from 'longspan';
+import { clampTensors, scaleTensors } from '#lib/dense/optimizer';
 import { expectClose, type FloatType, rounded, tensorOf, values } from '../support/compare.js';
+import { describeCuda } from '../support/devices.js';
 import { Random } from '../support/random.js';
 
 const random = new Random(2);
@@ -92,4 +95,42 @@ test('wrong arguments are named', () => {
   expect(() => clipGradValue([p], Number.NaN)).toThrow(/'limit' is NaN/);
   expect(() => gradNorm([])).toThrow(ArgumentError);
   expect(() => clipCoefficient(ones([2]), 1)).toThrow(/'norm' is f32\[2\]/);
+});
+
+describeCuda('on cuda', () => {
+  test.each(['f32', 'bf16', 'f16'] as const)('norms and clipping in %s', (dtype) => {
+    const on = (name: string) => {
+      const grads = host.map((g) => tensorOf(g, [g.length], dtype).to(name));
+      const strided = transpose(tensorOf(host[2] as Float64Array, [20, 30], dtype).to(name));
+      const all = [...grads, strided];
+      const scale = tensor([-0.5]).to(name);
+      const { norm, nonFinite } = gradNorm(all, { scale });
+      const largest = gradNorm(all, { order: Number.POSITIVE_INFINITY }).norm;
+      const coefficient = clipCoefficient(norm, 1.5);
+      scaleTensors(all, coefficient);
+      clampTensors(all, 0.01);
+      const results = [norm, nonFinite, largest, coefficient, ...all];
+      return results.map(values);
+    };
+    const [expected, actual] = [on('cpu'), on('cuda')];
+    actual.forEach((x, i) => {
+      expectClose(x, expected[i] as Float64Array, { relative: dtype === 'f32' ? 1e-6 : 2 ** -7 });
+    });
+  });
+
+  test('infinite and NaN elements are reported, large magnitudes do not overflow', () => {
+    for (const bad of [Number.NaN, Number.POSITIVE_INFINITY]) {
+      for (const order of [2, Number.POSITIVE_INFINITY] as const) {
+        const { norm, nonFinite } = gradNorm(
+          [ones([3]), tensor([1, bad])].map((t) => t.to('cuda')),
+          { order },
+        );
+        expect(nonFinite.itemSync()).toBe(1);
+        expect(norm.itemSync()).toBe(bad);
+      }
+    }
+    const { norm, nonFinite } = gradNorm([tensor([3e30, 4e30]).to('cuda')]);
+    expect(norm.itemSync() / 5e30).toBeCloseTo(1, 6);
+    expect(nonFinite.itemSync()).toBe(0);
+  });
 });

@@ -24,6 +24,7 @@ import {
   sgdReference,
 } from '../reference/optimizer.js';
 import { expectClose, type FloatType, rounded, tensorOf, values } from '../support/compare.js';
+import { describeCuda } from '../support/devices.js';
 import { Random } from '../support/random.js';
 
 const list = (t: Tensor) => Array.from(values(t));
@@ -279,4 +280,67 @@ test('wrong arguments are named', () => {
   expect(() => new SGD([w]).step({ gradScale: ones([2]) })).toThrow(/'gradScale' is f32\[2\]/);
   w.dispose();
   expect(() => new SGD([w])).toThrow(DisposedError);
+});
+
+describeCuda('on cuda', () => {
+  const shapes = [[16384 + 700], [3, 5], [1], [40, 9]];
+  // More tensors than one launch takes.
+  const many = [...shapes, ...Array.from({ length: 45 }, (_, i) => [i + 1])];
+
+  /** Parameters after three steps on a device; gradients are strided where there are two axes. */
+  const trained = (
+    on: string,
+    make: (params: Tensor[]) => Optimizer,
+    dtype: FloatType,
+    settings: { gradScale?: Tensor; skip?: Tensor } = {},
+  ): Float64Array[] => {
+    const draw = new Random(7);
+    const size = (shape: number[]) => shape.reduce((n, d) => n * d, 1);
+    const params = many.map((shape) =>
+      tensorOf(draw.normal(size(shape)), shape, dtype)
+        .to(on)
+        .requireGrad(),
+    );
+    const optimizer = make(params);
+    for (let step = 0; step < 3; step++) {
+      for (const p of params) {
+        const g = tensorOf(draw.normal(p.size), [...p.shape].reverse(), dtype).to(on);
+        p.grad = p.rank === 2 ? transpose(g) : g;
+      }
+      optimizer.step(settings);
+      optimizer.zeroGrad();
+    }
+    return params.map(values);
+  };
+  const kinds: [string, (params: Tensor[]) => Optimizer][] = [
+    ['Adam', (p) => new Adam(p, { lr: 1e-2, weightDecay: 0.1 })],
+    ['AdamW with AMSGrad', (p) => new AdamW(p, { lr: 1e-2, weightDecay: 0.1, amsgrad: true })],
+    ['SGD', (p) => new SGD(p, { lr: 0.1 })],
+    ['SGD with momentum', (p) => new SGD(p, { lr: 0.1, momentum: 0.9, nesterov: true })],
+  ];
+
+  test.each(kinds)('%s takes the steps of the CPU', (name, make) => {
+    for (const dtype of name === 'Adam' ? (['f32', 'bf16', 'f16'] as const) : (['f32'] as const)) {
+      const [expected, actual] = ['cpu', 'cuda'].map((on) => trained(on, make, dtype));
+      actual?.forEach((p, i) => {
+        // A rounding may go the other way in 16 bits, where the device fuses a multiplication.
+        const unit = { f64: 0, f32: 1e-6, bf16: 2 ** -7, f16: 2 ** -10 }[dtype];
+        expectClose(p, expected?.[i] as Float64Array, { absolute: unit / 4, relative: unit });
+      });
+    }
+  });
+
+  test('a factor on the gradients, and steps that are skipped', () => {
+    const make = (params: Tensor[]) => new SGD(params, { lr: 0.1, momentum: 0.5 });
+    const run = (on: string, scale: number, skip: number) =>
+      trained(on, make, 'f32', {
+        gradScale: tensor([scale]).to(on),
+        skip: tensor([skip]).to(on),
+      });
+    const [expected, actual] = ['cpu', 'cuda'].map((on) => run(on, 0.25, 0));
+    actual?.forEach((p, i) => {
+      expectClose(p, expected?.[i] as Float64Array, { absolute: 1e-6 });
+    });
+    expect(run('cuda', 1, 1)).toEqual(run('cpu', 1, 1));
+  });
 });
