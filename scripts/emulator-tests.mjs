@@ -23,6 +23,15 @@ function instrument(compiler) {
     : ['-fsanitize=thread', '--param=tsan-instrument-func-entry-exit=0', '-Wno-tsan'];
 }
 
+/** Headers of a CUDA toolkit, which only the comparison of conversions wants; without one it is left out. */
+function toolkitFlags() {
+  const homes = [process.env.CUDA_HOME, process.env.CUDA_PATH, '/usr/local/cuda', '/opt/cuda'];
+  const home = homes.find(
+    (folder) => folder && existsSync(path.join(folder, 'include/cuda_fp16.h')),
+  );
+  return home ? ['-DLONGSPAN_TOOLKIT=1', '-isystem', path.join(home, 'include')] : [];
+}
+
 function listed(folder, pattern) {
   return readdirSync(folder, { withFileTypes: true })
     .filter((entry) => entry.isFile() && pattern.test(entry.name))
@@ -59,6 +68,8 @@ function emulatorUnit() {
 function jobs(compiler) {
   const plain = ['-O2', ...common, ...warnings];
   const kernels = ['-O2', '-ffp-contract=off', ...common, ...warnings, ...instrument(compiler)];
+  const toolkit = toolkitFlags();
+  const define = toolkit.slice(0, 1);
   const rooms = listed(emulator, /\.cc$/);
   const job = (source, flags, depends) => {
     const args = [...flags, '-x', 'c++', '-c', source];
@@ -67,8 +78,8 @@ function jobs(compiler) {
   };
   return [
     job(emulatorUnit(), plain, rooms),
-    ...listed(tests, /_main\.cc$/).map((file) => job(file, plain, [file])),
-    ...listed(tests, /\.cu$/).map((file) => job(file, kernels, [file])),
+    ...listed(tests, /\.cc$/).map((file) => job(file, [...plain, ...toolkit], [file])),
+    ...listed(tests, /\.cu$/).map((file) => job(file, [...kernels, ...define], [file])),
   ];
 }
 

@@ -7,7 +7,11 @@
 #include <cstdio>
 #include <cstdlib>
 
-#if !defined(__x86_64__)
+// The portable form costs a system call per switch.
+#if defined(__x86_64__) && !defined(LONGSPAN_EMULATOR_UCONTEXT)
+#define LONGSPAN_OWN_SWITCH 1
+#else
+#define LONGSPAN_OWN_SWITCH 0
 #include <ucontext.h>
 #endif
 
@@ -32,7 +36,7 @@ char* StackPool::take() {
 
 void StackPool::takeBackAll() { free_ = all_; }
 
-#if defined(__x86_64__)
+#if LONGSPAN_OWN_SWITCH
 
 // Callee-saved registers only: to the compiler this is an ordinary call.
 extern "C" void longspanSwitchStack(void** save, void* load);
@@ -52,6 +56,14 @@ longspanSwitchStack:
 
 void switchContext(Context& from, Context& to) { longspanSwitchStack(&from.state, to.state); }
 
+void resumeContext(Context& to) {
+  Context abandoned;
+  switchContext(abandoned, to);
+  __builtin_unreachable();
+}
+
+Context contextOn(char*) { return {}; }
+
 Context makeContext(char* stack, void (*entry)()) {
   // Tops differ by a few cache lines: at equal offsets all stacks would share one set of the cache.
   const size_t colour = (reinterpret_cast<uintptr_t>(stack) / kStackBytes % 32) * 192;
@@ -64,13 +76,15 @@ Context makeContext(char* stack, void (*entry)()) {
 
 #else
 
-// The contexts live at the top of their own stacks; the one of the host thread in a static object,
-// since the machine's lock admits one host thread at a time.
+// A context lives at the top of its own stack; the host's, which has none of ours, in a static
+// object: the machine's lock admits one host thread at a time.
 namespace {
+constexpr size_t kSlot = 4096;
+ucontext_t hostContext;
 ucontext_t* slotOf(char* stack) {
-  return reinterpret_cast<ucontext_t*>(stack + kStackBytes - 2048);
+  static_assert(sizeof(ucontext_t) <= kSlot);
+  return reinterpret_cast<ucontext_t*>(stack + kStackBytes - kSlot);
 }
-thread_local ucontext_t hostContext;
 }  // namespace
 
 void switchContext(Context& from, Context& to) {
@@ -78,11 +92,18 @@ void switchContext(Context& from, Context& to) {
   swapcontext(static_cast<ucontext_t*>(from.state), static_cast<ucontext_t*>(to.state));
 }
 
+void resumeContext(Context& to) {
+  setcontext(static_cast<ucontext_t*>(to.state));
+  std::abort();
+}
+
+Context contextOn(char* stack) { return {slotOf(stack)}; }
+
 Context makeContext(char* stack, void (*entry)()) {
   ucontext_t* context = slotOf(stack);
   getcontext(context);
   context->uc_stack.ss_sp = stack;
-  context->uc_stack.ss_size = kStackBytes - 2048;
+  context->uc_stack.ss_size = kStackBytes - kSlot;
   context->uc_link = nullptr;
   makecontext(context, entry, 0);
   return {context};

@@ -16,6 +16,12 @@ struct Context {
 // Saves the running execution in `from` and resumes `to`.
 void switchContext(Context& from, Context& to);
 
+// Resumes `to`; the running execution is given up.
+[[noreturn]] void resumeContext(Context& to);
+
+// Where an execution that began on `stack` is saved when it is suspended for the first time.
+Context contextOn(char* stack);
+
 // A context that calls `entry` on `stack`; `entry` never returns.
 Context makeContext(char* stack, void (*entry)());
 

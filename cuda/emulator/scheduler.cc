@@ -29,10 +29,8 @@ pthread_t kernelThread;
 
 [[noreturn]] void leave() {
   Machine& m = machine();
-  Context abandoned;
   running = nullptr;
-  switchContext(abandoned, m.host);
-  __builtin_unreachable();
+  resumeContext(m.host);
 }
 
 std::string describe(const Waiting& w) {
@@ -208,6 +206,7 @@ void startThreads() {
     Fiber* next = pick(m);
     if (next != nullptr && next->stack == nullptr) {
       next->stack = stack;
+      next->context = contextOn(stack);
       running = next;
       continue;
     }
@@ -215,8 +214,7 @@ void startThreads() {
     m.stacks.give(stack);
     if (next == nullptr) leave();
     running = next;
-    Context abandoned;
-    switchContext(abandoned, next->context);
+    resumeContext(next->context);
   }
 }
 

@@ -25,8 +25,6 @@ LONGSPAN_PTX void barrierArrive(int id, int threads) {
 #endif
 }
 
-#if LONGSPAN_SM90
-
 // True in exactly one lane of a converged warp.
 LONGSPAN_PTX bool electOne() {
 #if defined(LONGSPAN_EMULATED)
@@ -132,9 +130,6 @@ LONGSPAN_PTX void fenceProxyAsync() {
 #endif
 }
 
-#endif  // LONGSPAN_SM90
-
-#if LONGSPAN_SM90A
 // Every warp of a warpgroup gives up or asks for registers per thread: a multiple of 8, 24..256.
 template <int Registers>
 LONGSPAN_PTX void registersIncrease() {
@@ -155,6 +150,5 @@ LONGSPAN_PTX void registersDecrease() {
   asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(Registers));
 #endif
 }
-#endif
 
 }  // namespace longspan::cuda::ptx

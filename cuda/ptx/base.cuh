@@ -8,8 +8,9 @@
 
 #define LONGSPAN_PTX static __device__ __forceinline__
 
-// Instructions of the sm_90a feature set are compiled for that target only; a kernel that uses them
-// is launched on such devices only, and its body is empty elsewhere (LONGSPAN_SM90A_BODY).
+// Whether the target that is being compiled has the instructions of sm_90, or of the feature set
+// sm_90a (wgmma, setmaxnreg). The wrappers exist for every target, so that helpers can name them;
+// the body of a kernel that uses them stands inside #if, and is launched on such devices only.
 #if defined(LONGSPAN_EMULATED) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
 #define LONGSPAN_SM90A 1
 #else

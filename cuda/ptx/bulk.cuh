@@ -7,7 +7,6 @@
 #include "cuda/ptx/base.cuh"
 #include "cuda/tensor_map.h"
 
-#if LONGSPAN_SM90
 namespace longspan::cuda::ptx {
 
 LONGSPAN_PTX void prefetchTensorMap(const TensorMap* map) {
@@ -209,4 +208,3 @@ LONGSPAN_PTX void bulkWait() {
 }
 
 }  // namespace longspan::cuda::ptx
-#endif

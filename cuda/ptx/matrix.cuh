@@ -67,7 +67,6 @@ LONGSPAN_PTX void loadMatrixTransposed(uint32_t (&r)[Matrices], const void* row)
 #endif
 }
 
-#if LONGSPAN_SM90
 // The inverse of loadMatrix.
 template <int Matrices>
 LONGSPAN_PTX void storeMatrix(void* row, const uint32_t (&r)[Matrices]) {
@@ -115,7 +114,6 @@ LONGSPAN_PTX void storeMatrixTransposed(void* row, const uint32_t (&r)[Matrices]
   }
 #endif
 }
-#endif
 
 // D += A B, 16x8x16, T = f16 or bf16, f32 accumulator.
 template <class T>

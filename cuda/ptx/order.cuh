@@ -51,7 +51,6 @@ LONGSPAN_PTX void waitUntilEqual(const uint32_t* flag, uint32_t value) {
   }
 }
 
-#if LONGSPAN_SM90
 // Programmatic dependent launch: waits for the kernel before, lets the kernel after start.
 LONGSPAN_PTX void gridDependencyWait() {
 #if !defined(LONGSPAN_EMULATED)
@@ -64,6 +63,5 @@ LONGSPAN_PTX void gridDependencyLaunch() {
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif
 }
-#endif
 
 }  // namespace longspan::cuda::ptx

@@ -28,8 +28,6 @@ LONGSPAN_PTX uint64_t matrixDescriptor(const void* start, uint32_t leading, uint
          static_cast<uint64_t>((stride & kMask) >> 4) << 32 | static_cast<uint64_t>(swizzle) << 62;
 }
 
-#if LONGSPAN_SM90A
-
 // Before the first multiply and whenever registers that a multiply uses were touched in between.
 LONGSPAN_PTX void wgmmaFence() {
 #if defined(LONGSPAN_EMULATED)
@@ -111,10 +109,9 @@ LONGSPAN_PTX void wgmma(float (&d)[N / 2], const uint32_t (&a)[4], uint64_t b, b
 }
 
 #endif
-#endif  // LONGSPAN_SM90A
 
 }  // namespace longspan::cuda::ptx
 
-#if LONGSPAN_SM90A && !defined(LONGSPAN_EMULATED)
+#if !defined(LONGSPAN_EMULATED)
 #include "cuda/ptx/wgmma_shapes.cuh"
 #endif

@@ -45,6 +45,13 @@ describe('emulator', () => {
     );
   });
 
+  // Compared only where a CUDA toolkit is installed: its host functions are the reference.
+  const compared = groups.includes('conversions') ? test : test.skip;
+  compared('16-bit conversions equal those of an installed CUDA toolkit', () => {
+    const conversions = outcomes.filter((outcome) => outcome.group === 'conversions');
+    expect(conversions.map((outcome) => outcome.error)).toEqual([null, null]);
+  });
+
   for (const group of groups) {
     describe(group, () => {
       for (const outcome of outcomes.filter((one) => one.group === group)) {
