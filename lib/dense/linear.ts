@@ -17,20 +17,27 @@ const linearCall = nativeOperator('linear', {
   bias: field.optional,
   activation: field.choice(...activations),
   keepPreactivation: field.flag,
+  allowTf32: field.flag,
   y: field.output,
   preactivation: field.output,
 });
 
+interface State {
+  activation: Activation;
+  allowTf32: boolean;
+}
+
 const linearOperator = defineOperator({
   name: 'linear',
   forward(
-    ctx: Context<Activation>,
+    ctx: Context<State>,
     x: Tensor,
     weight: Tensor,
     bias: Tensor | null,
     activation: Activation,
+    allowTf32: boolean,
   ): Tensor {
-    ctx.state = activation;
+    ctx.state = { activation, allowTf32 };
     const keep = ctx.needs.includes(true) ? keeps(activation) : 'nothing';
     const { y, preactivation } = linearCall({
       x,
@@ -38,6 +45,7 @@ const linearOperator = defineOperator({
       bias,
       activation,
       keepPreactivation: keep === 'preactivation',
+      allowTf32,
     });
     ctx.save(x, weight);
     if (keep === 'output') ctx.save(y);
@@ -45,25 +53,38 @@ const linearOperator = defineOperator({
     return y;
   },
   backward(ctx, gradY) {
-    if (!gradY) return [null, null, null, null];
+    if (!gradY) return [null, null, null, null, null];
+    const { activation, allowTf32 } = ctx.state;
     const [x, weight, kept] = ctx.saved() as [Tensor, Tensor, Tensor | undefined];
     const [needsX, needsWeight, needsBias] = ctx.needs;
-    const { product, bias } = throughActivation(gradY, kept, ctx.state, !!needsBias);
+    const { product, bias } = throughActivation(gradY, kept, activation, !!needsBias);
     const gradX = needsX
-      ? productLike(x, product, weight, { transposeA: false, transposeB: false })
+      ? productLike(x, product, weight, { transposeA: false, transposeB: false }, allowTf32)
       : null;
     const gradWeight = needsWeight
-      ? productLike(weight, product, x, { transposeA: true, transposeB: false })
+      ? productLike(weight, product, x, { transposeA: true, transposeB: false }, allowTf32)
       : null;
     if (product !== gradY) product.dispose();
-    return [gradX, gradWeight, bias, null];
+    return [gradX, gradWeight, bias, null, null];
   },
-}) as (x: Tensor, weight: Tensor, bias: Tensor | null, activation: Activation) => Tensor;
+}) as (
+  x: Tensor,
+  weight: Tensor,
+  bias: Tensor | null,
+  activation: Activation,
+  allowTf32: boolean,
+) => Tensor;
 
 /** Options of {@link linear}. */
 export interface LinearOptions {
   /** Applied last, in the same pass. Default `none`. */
   activation?: Activation;
+  /**
+   * Lets a GPU round f32 operands to TF32 (10 bits of fraction) and multiply them on its tensor cores,
+   * several times as fast, here and in the gradients; sums stay f32. Other dtypes and the CPU ignore it.
+   * Default `false`.
+   */
+  allowTf32?: boolean;
 }
 
 /**
@@ -83,8 +104,8 @@ export function linear(
   bias: Tensor | null = null,
   options: LinearOptions = {},
 ): Tensor {
-  checkOptions('linear', options, ['activation']);
-  const { activation = 'none' } = options;
+  checkOptions('linear', options, ['activation', 'allowTf32']);
+  const { activation = 'none', allowTf32 = false } = options;
   checkActivation('linear', activation);
-  return linearOperator(x, weight, bias, activation);
+  return linearOperator(x, weight, bias, activation, allowTf32);
 }

@@ -20,15 +20,20 @@ const matmulCall = nativeOperator('matmul', {
   summed: field.integers,
   activation: field.choice(...activations),
   keepPreactivation: field.flag,
+  allowTf32: field.flag,
   y: field.output,
   preactivation: field.output,
 });
 
-interface Product {
-  transposeA: boolean;
-  transposeB: boolean;
+interface Product extends Transpositions {
   /** Axes of the broadcast batch that are summed over. */
   summed: readonly number[];
+  allowTf32: boolean;
+}
+
+interface Transpositions {
+  transposeA: boolean;
+  transposeB: boolean;
 }
 
 /** The matrix product with everything that gradients of any order need. */
@@ -43,19 +48,19 @@ const productOperator = defineOperator({
   backward(ctx, grad) {
     if (!grad) return [null, null, null];
     const [a, b] = ctx.saved() as [Tensor, Tensor];
-    const { transposeA, transposeB, summed } = ctx.state;
+    const { transposeA, transposeB, summed, allowTf32 } = ctx.state;
     const rank = Math.max(a.rank, b.rank) - 2;
     const g = summed.length === 0 ? grad : withSummedAxes(grad, rank, summed);
     const [needsA, needsB] = ctx.needs;
     const gradA = needsA
       ? transposeA
-        ? productLike(a, b, g, { transposeA: transposeB, transposeB: true })
-        : productLike(a, g, b, { transposeA: false, transposeB: !transposeB })
+        ? productLike(a, b, g, { transposeA: transposeB, transposeB: true }, allowTf32)
+        : productLike(a, g, b, { transposeA: false, transposeB: !transposeB }, allowTf32)
       : null;
     const gradB = needsB
       ? transposeB
-        ? productLike(b, g, a, { transposeA: true, transposeB: transposeA })
-        : productLike(b, a, g, { transposeA: !transposeA, transposeB: false })
+        ? productLike(b, g, a, { transposeA: true, transposeB: transposeA }, allowTf32)
+        : productLike(b, a, g, { transposeA: !transposeA, transposeB: false }, allowTf32)
       : null;
     if (g !== grad && !isRecording()) g.dispose();
     return [gradA, gradB, null];
@@ -78,7 +83,8 @@ export function productLike(
   operand: Tensor,
   a: Tensor,
   b: Tensor,
-  how: { transposeA: boolean; transposeB: boolean },
+  how: Transpositions,
+  allowTf32: boolean,
 ): Tensor {
   const rank = Math.max(a.rank, b.rank) - 2;
   const summed: number[] = [];
@@ -89,7 +95,7 @@ export function productLike(
       summed.push(axis);
     }
   }
-  const y = productOperator(a, b, { ...how, summed });
+  const y = productOperator(a, b, { ...how, summed, allowTf32 });
   if (y.rank === operand.rank) return y;
   const shaped = reshape(y, operand.shape);
   if (!isRecording()) y.dispose();
@@ -104,6 +110,7 @@ function batchLength(t: Tensor, rank: number, axis: number): number | undefined 
 
 interface Fused {
   activation: Activation;
+  allowTf32: boolean;
 }
 
 const fusedOperator = defineOperator({
@@ -114,8 +121,9 @@ const fusedOperator = defineOperator({
     b: Tensor,
     bias: Tensor | null,
     activation: Activation,
+    allowTf32: boolean,
   ): Tensor {
-    ctx.state = { activation };
+    ctx.state = { activation, allowTf32 };
     const keep = ctx.needs.includes(true) ? keeps(activation) : 'nothing';
     const { y, preactivation } = matmulCall({
       a,
@@ -126,6 +134,7 @@ const fusedOperator = defineOperator({
       summed: [],
       activation,
       keepPreactivation: keep === 'preactivation',
+      allowTf32,
     });
     ctx.save(a, b);
     if (keep === 'output') ctx.save(y);
@@ -133,20 +142,27 @@ const fusedOperator = defineOperator({
     return y;
   },
   backward(ctx, gradY) {
-    if (!gradY) return [null, null, null, null];
+    if (!gradY) return [null, null, null, null, null];
+    const { activation, allowTf32 } = ctx.state;
     const [a, b, kept] = ctx.saved() as [Tensor, Tensor, Tensor | undefined];
     const [needsA, needsB, needsBias] = ctx.needs;
-    const { product, bias } = throughActivation(gradY, kept, ctx.state.activation, !!needsBias);
+    const { product, bias } = throughActivation(gradY, kept, activation, !!needsBias);
     const gradA = needsA
-      ? productLike(a, product, b, { transposeA: false, transposeB: true })
+      ? productLike(a, product, b, { transposeA: false, transposeB: true }, allowTf32)
       : null;
     const gradB = needsB
-      ? productLike(b, a, product, { transposeA: true, transposeB: false })
+      ? productLike(b, a, product, { transposeA: true, transposeB: false }, allowTf32)
       : null;
     if (product !== gradY) product.dispose();
-    return [gradA, gradB, bias, null];
+    return [gradA, gradB, bias, null, null];
   },
-}) as (a: Tensor, b: Tensor, bias: Tensor | null, activation: Activation) => Tensor;
+}) as (
+  a: Tensor,
+  b: Tensor,
+  bias: Tensor | null,
+  activation: Activation,
+  allowTf32: boolean,
+) => Tensor;
 
 /** Options of {@link matmul}. */
 export interface MatmulOptions {
@@ -154,6 +170,12 @@ export interface MatmulOptions {
   bias?: Tensor | null;
   /** Applied last, in the same pass. Default `none`. */
   activation?: Activation;
+  /**
+   * Lets a GPU round f32 operands to TF32 (10 bits of fraction) and multiply them on its tensor cores,
+   * several times as fast, here and in the gradients; sums stay f32. Other dtypes and the CPU ignore it.
+   * Default `false`.
+   */
+  allowTf32?: boolean;
 }
 
 /**
@@ -171,11 +193,11 @@ export interface MatmulOptions {
  * const scores = matmul(ones([2, 3, 4]), ones([4, 5]), { activation: 'relu' }); // [2, 3, 5]
  */
 export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tensor {
-  checkOptions('matmul', options, ['bias', 'activation']);
-  const { bias = null, activation = 'none' } = options;
+  checkOptions('matmul', options, ['bias', 'activation', 'allowTf32']);
+  const { bias = null, activation = 'none', allowTf32 = false } = options;
   checkActivation('matmul', activation);
   if (bias === null && activation === 'none') {
-    return productOperator(a, b, { transposeA: false, transposeB: false, summed: [] });
+    return productOperator(a, b, { transposeA: false, transposeB: false, summed: [], allowTf32 });
   }
-  return fusedOperator(a, b, bias, activation);
+  return fusedOperator(a, b, bias, activation, allowTf32);
 }

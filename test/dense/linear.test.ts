@@ -1,6 +1,7 @@
 import { type Activation, ArgumentError, linear, type Tensor, transpose } from 'longspan';
 import { matmulTwin, transposedTwin } from '../reference/matmul.js';
 import { checkAgainstTwin, expectClose, tensorOf, values } from '../support/compare.js';
+import { compareDevices, describeCuda } from '../support/devices.js';
 import { checkGradients } from '../support/gradcheck.js';
 import { Random } from '../support/random.js';
 
@@ -92,6 +93,23 @@ test('a pre-activation is kept for backward only, and freed with the graph', () 
   ones.dispose();
   x.grad?.dispose();
   expect(live()).toBe(before);
+});
+
+describeCuda('on cuda', () => {
+  test.each([
+    [5, 40, 24],
+    [1, 96, 200],
+    [70, 33, 17],
+  ])('%i rows, %i in, %i out', (rows, inside, outside) => {
+    compareDevices(
+      (x, w, bias) => linear(x, w, bias, { activation: 'gelu' }),
+      [[2, rows, inside], [outside, inside], [outside]].map((shape, i) => ({
+        values: random(i + 1, shape),
+        shape,
+      })),
+      { f32Tolerance: 1e-5 },
+    );
+  });
 });
 
 describe('errors name the arguments of linear', () => {

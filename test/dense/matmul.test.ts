@@ -2,6 +2,7 @@ import {
   type Activation,
   ArgumentError,
   DisposedError,
+  device,
   gradients,
   matmul,
   slice,
@@ -14,10 +15,12 @@ import {
   epsilon,
   expectClose,
   expectLowPrecision,
+  type Input,
   rounded,
   tensorOf,
   values,
 } from '../support/compare.js';
+import { compareDevices, describeCuda } from '../support/devices.js';
 import { checkGradients } from '../support/gradcheck.js';
 import { Random } from '../support/random.js';
 
@@ -410,6 +413,121 @@ test('non-finite values go where they belong', () => {
   const a = tensorOf([1, Number.POSITIVE_INFINITY, 0, 2, 3, Number.NaN], [3, 2], 'f32');
   const y = Array.from(values(matmul(a, tensorOf([1, 2, 3, 4], [2, 2], 'f32'))));
   expect(y).toEqual([Infinity, Infinity, 6, 8, Number.NaN, Number.NaN]);
+});
+
+describe('allowTf32', () => {
+  test('changes nothing on the CPU', () => {
+    const [a, b] = [
+      tensorOf(random(1, [5, 7]), [5, 7], 'f32'),
+      tensorOf(random(2, [7, 6]), [7, 6], 'f32'),
+    ];
+    expect(values(matmul(a, b, { allowTf32: true }))).toEqual(values(matmul(a, b)));
+  });
+});
+
+describeCuda('on cuda', () => {
+  const inputs = (...shapes: number[][]) =>
+    shapes.map((shape, i) => ({ values: random(i + 1, shape), shape }));
+
+  test.each([
+    [
+      [1, 239],
+      [239, 1],
+    ],
+    [
+      [1, 239],
+      [239, 300],
+    ],
+    [
+      [113, 203],
+      [203, 67],
+    ],
+    [
+      [130, 64],
+      [64, 136],
+    ],
+    [
+      [799, 3],
+      [3, 5],
+    ],
+    [
+      [16, 2600],
+      [2600, 48],
+    ],
+    [
+      [2, 3, 7, 19],
+      [2, 3, 19, 65],
+    ],
+    [
+      [2, 1, 7, 24],
+      [3, 24, 32],
+    ],
+    [
+      [9, 21],
+      [4, 21, 70],
+    ],
+    [
+      [3, 0],
+      [0, 4],
+    ],
+    [
+      [0, 3],
+      [3, 4],
+    ],
+  ])('%j x %j', (shapeA, shapeB) => {
+    compareDevices((a, b) => matmul(a, b), inputs(shapeA, shapeB), { f32Tolerance: 1e-5 });
+  });
+
+  test('views: transposed, sliced, reversed batch axes', () => {
+    compareDevices((a, b) => matmul(transpose(a), transpose(b)), inputs([80, 72], [96, 80]), {
+      f32Tolerance: 1e-5,
+    });
+    compareDevices(
+      (a, b) => matmul(slice(a, 1, 3, 40), transpose(slice(b, 1, 0, 37))),
+      inputs([33, 50], [20, 41]),
+      { f32Tolerance: 1e-5 },
+    );
+    compareDevices((a, b) => matmul(transpose(a, 0, 1), b), inputs([6, 4, 40], [4, 40, 24]), {
+      f32Tolerance: 1e-5,
+    });
+  });
+
+  test.each(activationNames)('bias and %s', (activation) => {
+    compareDevices(
+      (a, b, bias) => matmul(a, b, { bias, activation }),
+      inputs([37, 72], [72, 83], [83]),
+      { f32Tolerance: 1e-5 },
+    );
+  });
+
+  test('gradients, batch axes that are broadcast and do not merge included', () => {
+    compareDevices(
+      (a, b, g) => {
+        const [x, y] = [a.requireGrad(), b.requireGrad()];
+        return gradients([matmul(transpose(x, 0, 1), y)], [x, y], { gradients: [g] }) as Tensor[];
+      },
+      inputs([6, 3, 40], [40, 24], [3, 6, 24]),
+      { f32Tolerance: 1e-5, factor: 3 },
+    );
+  });
+
+  test('tf32 is less exact than f32, and only where it is allowed', () => {
+    const [a, b] = inputs([64, 128], [128, 64]) as [Input, Input];
+    const exact = matmulTwin(
+      { values: a.values as Float64Array, shape: a.shape },
+      { values: b.values as Float64Array, shape: b.shape },
+    ).values;
+    const error = (allowTf32: boolean) => {
+      const on = device('cuda');
+      const x = tensorOf(a.values, a.shape, 'f32').to(on);
+      const y = tensorOf(b.values, b.shape, 'f32').to(on);
+      const actual = values(matmul(x, y, { allowTf32 }));
+      return actual.reduce((most, v, i) => Math.max(most, Math.abs(v - (exact[i] as number))), 0);
+    };
+    expect(error(false)).toBeLessThan(2e-5);
+    expect(error(true)).toBeGreaterThan(1e-4);
+    expect(error(true)).toBeLessThan(5e-2);
+  });
 });
 
 describe('errors', () => {

@@ -17,6 +17,7 @@ struct Linear {
     v.optional("bias", product.bias);
     v.choice("activation", product.activation, activationNames());
     v.flag("keepPreactivation", product.keepPreactivation);
+    v.flag("allowTf32", product.allowTf32);
     v.output("y", product.y);
     v.output("preactivation", product.preactivation);
   }

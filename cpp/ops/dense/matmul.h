@@ -56,6 +56,7 @@ struct Matmul {
   std::vector<int64_t> summed;
   Activation activation = Activation::none;
   bool keepPreactivation = false;
+  bool allowTf32 = false;  // on a GPU f32 operands may be rounded to tf32; the CPU ignores it
   MatmulShape shape;  // set by validate()
 
   template <class V>
@@ -68,6 +69,7 @@ struct Matmul {
     v.integers("summed", summed);
     v.choice("activation", activation, activationNames());
     v.flag("keepPreactivation", keepPreactivation);
+    v.flag("allowTf32", allowTf32);
     v.output("y", y);
     v.output("preactivation", preactivation);
   }
