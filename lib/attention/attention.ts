@@ -141,7 +141,21 @@ const attentionOperator = defineOperator({
     returnLse: boolean,
   ): Tensor | [Tensor, Tensor] {
     const recorded = ctx.needs.includes(true);
-    const { o, lse } = forwardCall({ q, k, v, ...options, withLse: returnLse || recorded });
+    // Field by field: spreading the options costs a tenth of the call.
+    const { o, lse } = forwardCall({
+      q,
+      k,
+      v,
+      keyLengths: options.keyLengths,
+      queryLengths: options.queryLengths,
+      scale: options.scale,
+      softcap: options.softcap,
+      causal: options.causal,
+      windowLeft: options.windowLeft,
+      windowRight: options.windowRight,
+      tokenMajor: options.tokenMajor,
+      withLse: returnLse || recorded,
+    });
     if (!recorded) return returnLse ? [o, lse] : o;
     ctx.state = options;
     ctx.save(q, k, v, o);

@@ -6,6 +6,16 @@ import { duration, integer } from '../values.js';
 /** Root of the package: `dist/cli/commands` lies three levels below it. */
 const root = join(__dirname, '..', '..', '..');
 
+/** The model and its training, whatever the number of steps. */
+export const quickstartRecipe = {
+  dim: 128,
+  layers: 4,
+  heads: 2,
+  sequence: 128,
+  batch: 16,
+  rate: 4e-3,
+} as const;
+
 /** `longspan quickstart`, which `npm start` runs: two minutes from nothing to generated text. */
 export function quickstartCommand(): Command {
   return new Command('quickstart')
@@ -80,16 +90,7 @@ async function run(files: string[], flags: Flags): Promise<void> {
     extensions: own ? undefined : ['.d.ts'],
     validation: 0.1,
     validationBytes: 100_000,
-    recipe: {
-      dim: 128,
-      layers: 4,
-      heads: 2,
-      sequence: 128,
-      batch: 16,
-      steps: flags.steps,
-      rate: 4e-3,
-      seed: flags.seed,
-    },
+    recipe: { ...quickstartRecipe, steps: flags.steps, seed: flags.seed },
     deadline: flags.time,
     evaluateEvery: Math.ceil(flags.steps / 4),
     keep: 1,
