@@ -76,6 +76,7 @@ function jobs(compiler) {
     const name = `${path.basename(source)}-${digest([...headers(), ...depends], [compiler, ...args].join(' '))}`;
     return { object: path.join(tree, `${name}.o`), args };
   };
+  // Instrumented files last: of a library template that both use, the emulator must get its own copy.
   return [
     job(emulatorUnit(), plain, rooms),
     ...listed(tests, /\.cc$/).map((file) => job(file, [...plain, ...toolkit], [file])),

@@ -134,12 +134,9 @@ export function buildNative({ binary, config = 'Release', env = process.env }) {
   const jobs = buildJobs(env);
   const cmakeJs = findCmakeJs();
   const toolchain = findToolchain(env);
-  // Sanitized and emulated builds have trees of their own, so that changing over costs no full rebuild.
-  const variant = [
-    options.LONGSPAN_CUDA === 'emulated' ? 'emulated' : '',
-    options.LONGSPAN_SANITIZE.replace(',', '-'),
-  ];
-  const tree = path.join(root, '.cmake', ...variant, config);
+  // A sanitized build has a tree of its own, so that changing over costs no full rebuild. The emulated
+  // build shares that of the ordinary one: only the objects of the backend differ.
+  const tree = path.join(root, '.cmake', options.LONGSPAN_SANITIZE.replace(',', '-'), config);
   dropForeignTree(tree, toolchain);
   // Taken before building: sources edited meanwhile must not count as built.
   const stamp = fingerprint(options);
