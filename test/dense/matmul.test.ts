@@ -15,7 +15,6 @@ import {
   epsilon,
   expectClose,
   expectLowPrecision,
-  type Input,
   rounded,
   tensorOf,
   values,
@@ -512,15 +511,14 @@ describeCuda('on cuda', () => {
   });
 
   test('tf32 is less exact than f32, and only where it is allowed', () => {
-    const [a, b] = inputs([64, 128], [128, 64]) as [Input, Input];
-    const exact = matmulTwin(
-      { values: a.values as Float64Array, shape: a.shape },
-      { values: b.values as Float64Array, shape: b.shape },
-    ).values;
+    const shapeA = [64, 128];
+    const shapeB = [128, 64];
+    const [a, b] = [rounded(random(1, shapeA), 'f32'), rounded(random(2, shapeB), 'f32')];
+    const exact = matmulTwin({ values: a, shape: shapeA }, { values: b, shape: shapeB }).values;
     const error = (allowTf32: boolean) => {
       const on = device('cuda');
-      const x = tensorOf(a.values, a.shape, 'f32').to(on);
-      const y = tensorOf(b.values, b.shape, 'f32').to(on);
+      const x = tensorOf(a, shapeA, 'f32').to(on);
+      const y = tensorOf(b, shapeB, 'f32').to(on);
       const actual = values(matmul(x, y, { allowTf32 }));
       return actual.reduce((most, v, i) => Math.max(most, Math.abs(v - (exact[i] as number))), 0);
     };
