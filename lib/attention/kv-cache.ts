@@ -121,7 +121,8 @@ export class KvCache {
    * Writes new tokens behind the cached ones and advances the lengths.
    *
    * A batch entry without room makes the operator fail when it runs: nothing is written, and the cache
-   * and whatever is computed from it carry that error until {@link reset}.
+   * and whatever is computed from it carry that error until {@link reset}. A GPU cannot report it: there the
+   * entry keeps its length and NaN replaces its first token.
    *
    * @param k new keys, [B, H, T, D] in the dtype of the cache
    * @param v new values, [B, H, T, Dv]
@@ -161,7 +162,8 @@ export class KvCache {
    * Batch entry i becomes a copy of entry `indices[i]`, as beam search needs. The number of entries may
    * change. `keys`, `values` and `lengths` are new tensors afterwards.
    *
-   * @param indices i32[B'], or numbers; an index outside the batch fails when the operator runs
+   * @param indices i32[B'], or numbers; an index outside the batch fails when the operator runs. On a GPU
+   *   such an entry holds one token, of NaN
    */
   reorder(indices: Tensor | readonly number[]): void {
     const given = 'isTensor' in indices;

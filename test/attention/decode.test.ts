@@ -1,6 +1,7 @@
 import {
   attention,
   attentionDecode,
+  device,
   KvCache,
   slice,
   type Tensor,
@@ -10,6 +11,7 @@ import {
 } from 'longspan';
 import { type AttentionCase, attentionReference } from '../reference/attention.js';
 import { expectClose, type FloatType, tensorOf, values } from '../support/compare.js';
+import { describeCuda, expectSameOnCuda } from '../support/devices.js';
 import { Random } from '../support/random.js';
 
 interface Setting {
@@ -208,5 +210,59 @@ describe('the key/value cache', () => {
     );
     cache.reorder([3]);
     await expect(cache.keys.data()).rejects.toThrow(/indices: 3 in batch entry 0/);
+  });
+});
+
+describeCuda('the key/value cache on cuda', () => {
+  // 16-byte runs, and rows that are not whole runs.
+  test.each([
+    [8, 16, 'f32'],
+    [3, 5, 'f32'],
+    [64, 64, 'bf16'],
+    [7, 8, 'f16'],
+  ] as const)('appends, truncates and reorders like the CPU, D %i, Dv %i, %s', (d, dv, dtype) => {
+    const random = (shape: number[]) =>
+      tensorOf(new Random(d).normal(shape.reduce((n, x) => n * x)), shape, dtype);
+    expectSameOnCuda(
+      (on, k, v, counts) => {
+        const cache = new KvCache({
+          batch: 3,
+          heads: 2,
+          capacity: 9,
+          headDim: d,
+          valueDim: dv,
+          dtype,
+          device: on,
+        });
+        const ordered = [k as Tensor, v as Tensor].map((x) => x.permute(0, 2, 1, 3));
+        cache.append(ordered[0] as Tensor, ordered[1] as Tensor, { counts: counts as Tensor });
+        cache.append(slice(ordered[0] as Tensor, 2, 1, 3), slice(ordered[1] as Tensor, 2, 1, 3));
+        cache.truncate(5);
+        const first = [
+          cache.lengths.to(on),
+          slice(cache.keys, 2, 0, 2),
+          slice(cache.values, 2, 0, 2),
+        ];
+        cache.reorder([2, 0, 0, 1]);
+        return [...first, cache.lengths, slice(cache.keys, 2, 0, 2), slice(cache.values, 2, 0, 2)];
+      },
+      [random([3, 4, 2, d]), random([3, 4, 2, dv]), tensor(Int32Array.from([4, 0, 2]))],
+    );
+  });
+
+  test('what does not fit becomes NaN, and only that', () => {
+    const on = device('cuda');
+    using cache = new KvCache({ batch: 2, heads: 1, capacity: 4, headDim: 2, device: on });
+    const ones = tensorOf(new Array(12).fill(1), [2, 1, 3, 2], 'f32').to(on);
+    cache.append(ones, ones, { counts: tensor(Int32Array.from([3, 2])).to(on) });
+    cache.append(slice(ones, 2, 0, 2), slice(ones, 2, 0, 2));
+    expect([...cache.lengths.dataSync()]).toEqual([3, 4]);
+    expect([...slice(cache.values, 2, 0, 3).dataSync()]).toEqual([
+      ...[Number.NaN, Number.NaN, 1, 1, 1, 1],
+      ...[1, 1, 1, 1, 1, 1],
+    ]);
+    cache.reorder([1, 7]);
+    expect([...cache.lengths.dataSync()]).toEqual([4, 1]);
+    expect([...slice(cache.keys, 2, 0, 1).dataSync()]).toEqual([1, 1, Number.NaN, Number.NaN]);
   });
 });
