@@ -46,6 +46,11 @@ __global__ void __launch_bounds__(128) attentionBackwardPrepare(BackwardArgument
     sum = lanesSum<32>(sum);
   }
   if (lane != 0) return;
+  if (i >= p.band(b).queries) {  // padding, which may hold anything
+    a.delta[at] = 0;
+    a.base[at] = kNothing;
+    return;
+  }
   if (a.gradLse.data != nullptr) sum -= rowsOf<float>(a.gradLse, b, h, 1).at(i, 0);
   const float lse = rowsOf<float>(a.lse, b, h, 1).at(i, 0);
   a.delta[at] = sum;

@@ -69,6 +69,7 @@ __global__ void __launch_bounds__(Tile::kThreads) attentionDecode16(DecodeArgume
                          (firstRow + state.rowOf(0, 1)) % p.queries};
 
   for (int i = 0; i * kWarps + warp < tiles; ++i) {
+    // All lanes are done with the stage that is filled next.
     if constexpr (!kPlanted<Planted::decodeWarp>) __syncwarp();
     load(i + kStages - 1);
     if constexpr (!kPlanted<Planted::decodeWait>) ptx::copyWait<kStages - 1>();

@@ -357,9 +357,12 @@ std::vector<std::vector<double>> onGpu(P& p, const std::string& what,
   return first;
 }
 
+void poison(const Case& c, Data& x);
+
 void forward(const Case& c) {
   Data x(c, 1);
   const Naive truth = naive(c, x, DType::f64), rough = naive(c, x, c.dtype);
+  poison(c, x);
   Lengths keys(c.keyLengths), queries(c.queryLengths);
   ops::Attention p;
   options(p, c);
@@ -405,14 +408,7 @@ void forward(const Case& c) {
 void decode(const Case& c) {
   Data x(c, 2);
   const Naive truth = naive(c, x, DType::f64), rough = naive(c, x, c.dtype);
-  // What lies beyond a length is never read, or at least never used.
-  for (Array* a : {&x.k, &x.v}) {
-    const int64_t width = a->view.shape[3];
-    for (size_t i = 0; i < a->values.size(); ++i) {
-      const int64_t row = static_cast<int64_t>(i) / width;
-      if (row % c.m >= c.keyLengths[static_cast<size_t>(row / c.m / c.hkv)]) a->values[i] = NAN;
-    }
-  }
+  poison(c, x);
   Lengths keys(c.keyLengths), queries(c.queryLengths);
   ops::AttentionDecode p;
   options(p, c);
@@ -429,8 +425,9 @@ void decode(const Case& c) {
   compare("decode lse " + c.text(), got[1], truth.lse, rough.lse, 2, DType::f32);
 }
 
-void backward(const Case& c, bool withGradLse = true) {
+void backward(const Case& c, bool withGradO = true, bool withGradLse = true) {
   Data x(c, 3);
+  if (!withGradO) std::fill(x.gradO.values.begin(), x.gradO.values.end(), 0.0);
   if (!withGradLse) std::fill(x.gradLse.values.begin(), x.gradLse.values.end(), 0.0);
   const Naive truth = naive(c, x, DType::f64), rough = naive(c, x, c.dtype);
   Lengths keys(c.keyLengths), queries(c.queryLengths);
@@ -439,6 +436,7 @@ void backward(const Case& c, bool withGradLse = true) {
   o.values = truth.o;
   lse.view = x.gradLse.view;
   lse.values = truth.lse;
+  poison(c, x);
   ops::AttentionBackward p;
   options(p, c);
   p.q = x.q.onDevice(c.dtype, c.shift, c.pad);
@@ -446,7 +444,7 @@ void backward(const Case& c, bool withGradLse = true) {
   p.v = x.v.onDevice(c.dtype, c.shift, c.pad);
   p.o = o.onDevice(c.dtype);
   p.lse = lse.onDevice(DType::f32);
-  p.gradO = x.gradO.onDevice(c.dtype, c.shift, c.pad);
+  if (withGradO) p.gradO = x.gradO.onDevice(c.dtype, c.shift, c.pad);
   if (withGradLse) p.gradLse = x.gradLse.onDevice(DType::f32);
   p.keyLengths = keys.onDevice;
   p.queryLengths = queries.onDevice;
@@ -456,6 +454,25 @@ void backward(const Case& c, bool withGradLse = true) {
   compare("gradQ " + c.text(), got[0], truth.gradQ, rough.gradQ, 3, c.dtype);
   compare("gradK " + c.text(), got[1], truth.gradK, rough.gradK, 3, c.dtype);
   compare("gradV " + c.text(), got[2], truth.gradV, rough.gradV, 3, c.dtype);
+}
+
+// What lies beyond the lengths is never used.
+void poison(const Case& c, Data& x) {
+  if (c.tokenMajor) return;
+  const auto beyond = [&](Array& a, const std::vector<int32_t>& lengths) {
+    if (lengths.empty()) return;
+    const int64_t width = a.view.rank == 4 ? a.view.shape[3] : 1, tokens = a.view.shape[2];
+    for (size_t i = 0; i < a.values.size(); ++i) {
+      const int64_t row = static_cast<int64_t>(i) / width;
+      const auto length = lengths[static_cast<size_t>(row / tokens / a.view.shape[1])];
+      if (row % tokens >= length) a.values[i] = NAN;
+    }
+  };
+  beyond(x.q, c.queryLengths);
+  beyond(x.gradO, c.queryLengths);
+  beyond(x.gradLse, c.queryLengths);
+  beyond(x.k, c.keyLengths);
+  beyond(x.v, c.keyLengths);
 }
 
 constexpr DType kTypes[] = {DType::f16, DType::bf16, DType::f32};
@@ -519,12 +536,18 @@ int main(int argc, char** argv) {
       for (const Case& c : decodeCases()) decode(c);
     } else if (group == "backward") {
       for (const Case& c : attentionCases()) backward(c);
+      for (const DType t : kTypes) {
+        const Case some{"absent gradients", t, 1, 2, 1, 40, 50, 32, 32, true};
+        backward(some, false, true);
+        backward(some, true, false);
+      }
     } else if (group == "planted") {
       for (const DType t : {DType::bf16, DType::f32}) {
         const Case square{"planted", t, 1, 1, 1, 140, 140, 64, 64};
         forward(square);
-        decode({"planted", t, 1, 4, 1, 1, 1100, 64, 64, true, -1, -1, 0, 0, {1001}});
+        decode({"planted", t, 1, 4, 1, 1, 1100, 128, 128, true, -1, -1, 0, 0, {1001}});
         backward(square);
+        backward({"planted wide", t, 1, 1, 1, 70, 70, 256, 256});
       }
     }
   }
