@@ -29,6 +29,7 @@ describeCuda('on cuda', () => {
     ['empty', (t) => t, [3, 0]],
     ['transposed, in tiles', (t) => transpose(t), [70, 133]],
     ['planes transposed', (t) => transpose(t), [3, 17, 65]],
+    ['more planes than blocks', (t) => transpose(t), [300, 16, 17]],
     ['heads moved', (t) => permute(t, [0, 2, 1, 3]), [2, 5, 3, 8]],
     ['three axes turned round', (t) => permute(t, [2, 1, 0]), [20, 3, 18]],
     ['a part', (t) => slice(slice(t, 1, 1, 6), 0, 1, 4), [5, 7]],

@@ -225,6 +225,6 @@ describeCuda('on cuda', () => {
     }
     both((options) => randint([1001], -7, 9, options));
     both((options) => randint([100], -(2 ** 31), 2 ** 31, options));
-    for (const n of [0, 1, 255, 256, 5000]) both((options) => permutation(n, options));
+    for (const n of [0, 1, 255, 256, 5000, 12000]) both((options) => permutation(n, options));
   });
 });
