@@ -1,14 +1,16 @@
 /**
- * npm run bench -- [NAME...] [--rounds N] [--quick] [--out FILE]
+ * npm run bench -- [NAME...] [--rounds N] [--quick] [--out FILE] [--merge]
  *
  * Runs the benchmark files whose name contains one of NAME (default: all), prints a row per case and
- * writes everything to FILE (default: bench/results/<cpu>.json, one file per kind of machine).
+ * writes everything to FILE (default: bench/results/<cpu>.json, one file per kind of machine). With --merge
+ * rows of FILE that were not measured this time stay in it.
  */
-import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import type { BenchCase, BenchGroup } from './harness/case.js';
+import { type BenchFile, merge } from './harness/result.js';
 import { runCases } from './harness/run.js';
 import { formatRow, header } from './harness/table.js';
 
@@ -19,6 +21,7 @@ async function main(): Promise<void> {
       rounds: { type: 'string', default: '9' },
       quick: { type: 'boolean', default: false },
       out: { type: 'string' },
+      merge: { type: 'boolean', default: false },
     },
   });
   const rounds = values.quick ? 3 : Number(values.rounds);
@@ -51,7 +54,10 @@ async function main(): Promise<void> {
       path.join(root, 'bench/results', `${machine}-${file.machine.threads}cpu${suffix}.json`),
   );
   mkdirSync(path.dirname(out), { recursive: true });
-  writeFileSync(out, `${JSON.stringify(file, null, 1)}\n`);
+  const earlier =
+    values.merge && existsSync(out) ? (JSON.parse(readFileSync(out, 'utf8')) as BenchFile) : null;
+  const result = earlier ? merge(earlier, file) : file;
+  writeFileSync(out, `${JSON.stringify(result, null, 1)}\n`);
   console.log(`written to ${path.relative(process.cwd(), out)}`);
 }
 

@@ -42,3 +42,23 @@ export interface BenchFile {
 export function keyOf(row: Pick<BenchRow, 'operator' | 'shape' | 'threads'>): string {
   return `${row.operator} | ${row.shape} | ${row.threads} thr`;
 }
+
+/**
+ * The rows of `later`, and those of `earlier` that it does not have.
+ * @throws Error when they come from different machines
+ */
+export function merge(earlier: BenchFile, later: BenchFile): BenchFile {
+  const machine = ({ cpu, threads, cpuLevel }: BenchFile['machine']) =>
+    [cpu, threads, cpuLevel].join(', ');
+  if (machine(earlier.machine) !== machine(later.machine)) {
+    throw new Error(
+      `results of ${machine(earlier.machine)} cannot go with ${machine(later.machine)}`,
+    );
+  }
+  const measured = new Set(later.rows.map(keyOf));
+  return {
+    ...later,
+    ceilings: { ...earlier.ceilings, ...later.ceilings },
+    rows: [...earlier.rows.filter((row) => !measured.has(keyOf(row))), ...later.rows],
+  };
+}
