@@ -163,9 +163,7 @@ __global__ void __launch_bounds__(S::kThreads, S::kBlocks)
   }
   const int slices = tile.end - tile.begin;
   for (int slice = 0; slice < slices; ++slice) {
-#if !defined(LONGSPAN_BUG_MATMUL_FMA)
-    __syncthreads();
-#endif
+    if (!kPlanted<Planted::floatBarrier>) __syncthreads();
     const float* const lineA = stages + slice % 2 * kStage;
     const float* const lineB = lineA + LoaderA::kWords;
     const bool more = walk.any();
@@ -188,7 +186,7 @@ __global__ void __launch_bounds__(S::kThreads, S::kBlocks)
     }
   }
   // Through shared memory, so that the epilogue is a loop and not 64 copies of itself.
-  __syncthreads();
+  if (!kPlanted<Planted::floatReuse>) __syncthreads();
 #pragma unroll
   for (int i = 0; i < S::kQuadsM * 4; ++i) {
 #pragma unroll
@@ -199,9 +197,7 @@ __global__ void __launch_bounds__(S::kThreads, S::kBlocks)
           make_float4(sums[i][q * 4], sums[i][q * 4 + 1], sums[i][q * 4 + 2], sums[i][q * 4 + 3]);
     }
   }
-#if !defined(LONGSPAN_BUG_MATMUL_FMA_OUT)
-  __syncthreads();
-#endif
+  if (!kPlanted<Planted::floatOut>) __syncthreads();
   storeTile<float, S::kRows, S::kColumns, S::kOutRow, S::kThreads>(p, tile, stages);
 }
 

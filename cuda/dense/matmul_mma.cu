@@ -133,9 +133,7 @@ __global__ void __launch_bounds__(S::kThreads, S::kBlocks)
   }
 
   ptx::copyWait<0>();
-#if !defined(LONGSPAN_BUG_MATMUL_REUSE)
-  __syncthreads();  // the ring has been read
-#endif
+  if (!kPlanted<Planted::reuse>) __syncthreads();  // the ring has been read
   float* const out = reinterpret_cast<float*>(shared);
   const int lane = static_cast<int>(threadIdx.x) % 32;
 #pragma unroll
@@ -149,9 +147,7 @@ __global__ void __launch_bounds__(S::kThreads, S::kBlocks)
       *reinterpret_cast<float2*>(to + 8 * S::kOutRow) = make_float2(d[2], d[3]);
     }
   }
-#if !defined(LONGSPAN_BUG_MATMUL_OUT)
-  __syncthreads();
-#endif
+  if (!kPlanted<Planted::out>) __syncthreads();
   storeTile<T, S::kRows, S::kColumns, S::kOutRow, S::kThreads>(p, tile, out);
 }
 

@@ -1,6 +1,7 @@
 // The main loop's walk through slices of K, and the copies that run ahead of it.
 #pragma once
 
+#include "cuda/dense/matmul_planted.cuh"
 #include "cuda/dense/matmul_tile.cuh"
 
 namespace longspan::cuda::matmul {
@@ -82,14 +83,8 @@ class Pipeline {
   }
   // The oldest stage, complete once wait() has returned, for all threads of the block.
   __device__ __forceinline__ void wait() {
-#if defined(LONGSPAN_BUG_MATMUL_WAIT)
-    ptx::copyWait<kStages - 1>();
-#else
-    ptx::copyWait<kStages - 2>();
-#endif
-#if !defined(LONGSPAN_BUG_MATMUL_BARRIER)
-    __syncthreads();
-#endif
+    ptx::copyWait<kPlanted<Planted::wait> ? kStages - 1 : kStages - 2>();
+    if (!kPlanted<Planted::barrier>) __syncthreads();
   }
   __device__ __forceinline__ const uint8_t* tileA() const { return ring_ + read_ * kStageBytes; }
   __device__ __forceinline__ const uint8_t* tileB() const { return tileA() + kBytesA; }
