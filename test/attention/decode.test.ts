@@ -239,7 +239,7 @@ describeCuda('the key/value cache on cuda', () => {
         cache.append(slice(ordered[0] as Tensor, 2, 1, 3), slice(ordered[1] as Tensor, 2, 1, 3));
         cache.truncate(5);
         const first = [
-          cache.lengths.to(on),
+          cache.lengths.clone(),
           slice(cache.keys, 2, 0, 2),
           slice(cache.values, 2, 0, 2),
         ];
