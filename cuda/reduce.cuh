@@ -97,6 +97,14 @@ __device__ __forceinline__ T shuffle(T x, int lane, int width = 32) {
   }
 }
 
+// The value of the lane `distance` below in a group of `width` lanes; the lowest keep their own.
+template <class T>
+__device__ __forceinline__ T shuffleUp(T x, int distance, int width) {
+  static_assert(sizeof(T) == 4 || sizeof(T) == 8);
+  using Word = std::conditional_t<sizeof(T) == 4, uint32_t, unsigned long long>;
+  return bitCast<T>(__shfl_up_sync(0xffffffffu, bitCast<Word>(x), distance, width));
+}
+
 // Merges groups of `lanes` neighbouring lanes (a power of two); every lane gets its group's result.
 template <class T, class F>
 __device__ __forceinline__ T mergeLanes(T x, int lanes, F merge) {
@@ -128,8 +136,7 @@ struct Team {
     static_assert(sizeof(T) <= 16);
     x = mergeLanes(x, size, merge);
     if (size > 32) {
-      T* slots = reinterpret_cast<T*>(scratch + turn * (kTeamScratch / 2));
-      turn ^= 1;
+      T* slots = nextSlots<T>();
       const int lane = rank % 32, warps = size / 32;
       if (lane == 0) slots[rank / 32] = x;
       __syncthreads();
@@ -138,6 +145,67 @@ struct Team {
     return x;
   }
   __device__ __forceinline__ float sum(float x) { return all(x, Add{}); }
+
+  // The sum of x over the threads before this one, in their order; `total` becomes that of all.
+  template <class T>
+  __device__ __forceinline__ T before(T x, T& total) {
+    const int lanes = size < 32 ? size : 32, lane = rank % 32;
+    T upTo = x;
+#pragma unroll
+    for (int distance = 1; distance < 32; distance *= 2) {
+      if (distance >= size) continue;
+      const T other = shuffleUp(upTo, distance, lanes);
+      if (lane >= distance) upTo += other;
+    }
+    const T previous = shuffleUp(upTo, 1, lanes);
+    T sum = lane == 0 ? T{} : previous;
+    total = shuffle(upTo, lanes - 1, lanes);
+    if (size > 32) {
+      T* slots = nextSlots<T>();
+      if (lane == 0) slots[rank / 32] = total;
+      __syncthreads();
+      T earlier{};
+      total = T{};
+      for (int warp = 0; warp < size / 32; ++warp) {
+        if (warp == rank / 32) earlier = total;
+        total += slots[warp];
+      }
+      sum += earlier;
+    }
+    return sum;
+  }
+
+ private:
+  template <class T>
+  __device__ __forceinline__ T* nextSlots() {
+    T* slots = reinterpret_cast<T*>(scratch + turn * (kTeamScratch / 2));
+    turn ^= 1;
+    return slots;
+  }
+};
+
+// The threads that share a column where neighbours in memory belong to different results: a block
+// of kColumns x kSlices threads, each column cut into slices.
+struct ColumnTeam {
+  static constexpr int kColumns = 32, kSlices = 16, kThreads = kColumns * kSlices;
+
+  int column, slice;
+  uint8_t* scratch;  // kThreads values
+
+  __device__ __forceinline__ explicit ColumnTeam(uint8_t* shared)
+      : column(threadIdx.x % kColumns), slice(threadIdx.x / kColumns), scratch(shared) {}
+
+  template <class T, class F>
+  __device__ __forceinline__ T all(T x, F merge) {
+    T* slots = reinterpret_cast<T*>(scratch);
+    __syncthreads();
+    slots[slice * kColumns + column] = x;
+    __syncthreads();
+    T result = slots[column];
+#pragma unroll
+    for (int i = 1; i < kSlices; ++i) result = merge(result, slots[i * kColumns + column]);
+    return result;
+  }
 };
 
 }  // namespace longspan::cuda

@@ -38,6 +38,7 @@ describe('emulator', () => {
         'matrices',
         'memory',
         'order',
+        'reductions',
         'runtime',
         'warp',
         'wgmma',

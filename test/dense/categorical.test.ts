@@ -1,5 +1,7 @@
 import {
   categorical,
+  type Device,
+  device,
   Generator,
   OperatorError,
   permute,
@@ -10,6 +12,7 @@ import {
 import { logSumExp } from '../reference/cross-entropy.js';
 import { philoxWords } from '../reference/philox.js';
 import { tensorOf, values } from '../support/compare.js';
+import { describeCuda, expectSameOnCuda } from '../support/devices.js';
 import { Random } from '../support/random.js';
 
 const list = (t: Tensor) => Array.from(values(t));
@@ -163,4 +166,59 @@ test('wrong arguments are named', () => {
   expect(() => categorical(logits, { topK: 1.5 })).toThrow(/'topK' is 1\.5/);
   expect(() => categorical(zeros([2, 0]))).toThrow(/classes/);
   expect(() => categorical(logits, { top_k: 1 } as never)).toThrow(/Did you mean 'topK'/);
+});
+
+describeCuda('on cuda', () => {
+  const given = (t: Tensor | undefined) => t as Tensor;
+  const seeded = (on: Device) => new Generator(31, on);
+  // One and several pieces of classes; the sorted ways through one tile, selection and merging.
+  test.each([5, 97, 5000])('draws from %d classes as the CPU does', (classes) => {
+    const x = new Random(classes).normal(6 * classes, 0, 2);
+    for (const dtype of ['f32', 'bf16', 'f16'] as const) {
+      const logits = tensorOf(x, [6, classes], dtype);
+      for (const options of [
+        {},
+        { temperature: 0 },
+        { temperature: 0.7 },
+        { topK: 3 },
+        { topK: 1 },
+        { topP: 0.8 },
+        { topP: 0.999, temperature: 1.5 },
+        { topK: 4, topP: 0.5, temperature: 2 },
+        { topK: 5000 },
+      ]) {
+        expectSameOnCuda(
+          (on, t) => categorical(given(t), { ...options, generator: seeded(on) }),
+          [logits],
+        );
+      }
+    }
+  });
+
+  test('views, equal logits, masked classes; what cannot be drawn from', () => {
+    const x = tensorOf(new Random(3).normal(30), [2, 3, 5], 'f32');
+    expectSameOnCuda(
+      (on, t) => categorical(permute(given(t), [2, 1, 0]), { generator: seeded(on) }),
+      [x],
+    );
+    for (const options of [{}, { topK: 3, topP: 0.99 }, { topP: 0.5 }]) {
+      expectSameOnCuda(
+        (on, t) => categorical(given(t), { ...options, generator: seeded(on) }),
+        [
+          tensor(Array.from({ length: 60 }, (_, i) => (i % 3 === 1 ? -infinity : 0))).reshape(
+            20,
+            3,
+          ),
+        ],
+      );
+    }
+    const bad = tensor([
+      [0, Number.NaN],
+      [infinity, 0],
+      [-infinity, -infinity],
+      [-infinity, 0],
+    ]).to(device('cuda'));
+    const ids = categorical(bad, { generator: seeded(bad.device) });
+    expect(list(ids)).toEqual([-1, -1, -1, 1]);
+  });
 });

@@ -1,5 +1,7 @@
 import {
   crossEntropy,
+  type Device,
+  device,
   normal,
   OperatorError,
   ones,
@@ -9,7 +11,15 @@ import {
   zeros,
 } from 'longspan';
 import { crossEntropyReference } from '../reference/cross-entropy.js';
-import { expectClose, expectLowPrecision, rounded, tensorOf, values } from '../support/compare.js';
+import {
+  epsilon,
+  expectClose,
+  expectLowPrecision,
+  rounded,
+  tensorOf,
+  values,
+} from '../support/compare.js';
+import { describeCuda } from '../support/devices.js';
 import { checkGradients } from '../support/gradcheck.js';
 import { Random } from '../support/random.js';
 
@@ -139,4 +149,56 @@ test('wrong arguments are named', () => {
   expect(() => crossEntropy(logits, ids([0, 0]), { labelSmooth: 1 } as never)).toThrow(
     /Did you mean 'labelSmoothing'/,
   );
+});
+
+describeCuda('on cuda', () => {
+  const on = device('cuda');
+  test.each([
+    [5, 3],
+    [23, 239],
+    [70, 40],
+    [2, 16400],
+  ])('%d rows of %d classes, losses and gradients', (rows, classes) => {
+    const random = new Random(rows);
+    const x = random.normal(rows * classes, 0, 2);
+    const targets = random.integers(rows, 0, classes);
+    targets[1] = 0;
+    targets[rows - 1] = 2;
+    for (const dtype of ['f32', 'bf16', 'f16'] as const) {
+      for (const variant of variants) {
+        for (const reduction of ['mean', 'sum', 'none'] as const) {
+          const options = { ...variant, reduction };
+          const upstream = reduction === 'none' ? random.normal(rows) : [0.7];
+          const run = (where: Device) => {
+            const logits = tensorOf(x, [rows, classes], dtype).to(where).requireGrad();
+            const loss = crossEntropy(logits, ids(targets).to(where), options);
+            loss.backward({ gradient: tensorOf(upstream, loss.shape, 'f32').to(where) });
+            return [values(loss), values(logits.grad as Tensor)] as const;
+          };
+          const [loss, grad] = run(on);
+          const [expectedLoss, expectedGrad] = run(device('cpu'));
+          expectClose(loss, expectedLoss, { relative: 4e-6, absolute: 2e-6 }, 'loss');
+          const unit = dtype === 'f32' ? 4e-6 : epsilon[dtype];
+          expectClose(grad, expectedGrad, { relative: unit, absolute: 1e-7 }, 'gradient');
+        }
+      }
+    }
+  });
+
+  test('views, nothing that counts, masked logits, a target out of range', () => {
+    const run = (logits: Tensor, targets: Tensor, options = {}) =>
+      values(crossEntropy(logits.to(on), targets.to(on), options));
+    const x = tensorOf(new Random(3).normal(60), [12, 5], 'f32');
+    const targets = ids(new Random(4).integers(5, 0, 12));
+    expectClose(
+      values(crossEntropy(transpose(x.to(on)), targets.to(on), { reduction: 'none' })),
+      values(crossEntropy(transpose(x), targets, { reduction: 'none' })),
+      { relative: 2e-6 },
+    );
+    expect([...run(zeros([2, 3]), ids([-100, -100]))]).toEqual([0]);
+    expect([...run(zeros([0, 3]), ids([], [0]))]).toEqual([0]);
+    const masked = tensor([[Number.NEGATIVE_INFINITY, 0, 0]]);
+    expectClose(run(masked, ids([1])), [Math.LN2], { relative: 1e-6 });
+    expect(run(zeros([2, 3]), ids([0, 3]), { reduction: 'none' })[1]).toBeNaN();
+  });
 });

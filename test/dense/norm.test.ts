@@ -1,4 +1,14 @@
-import { layerNorm, normal, ones, rmsNorm, type Tensor, tensor, transpose, zeros } from 'longspan';
+import {
+  device,
+  layerNorm,
+  normal,
+  ones,
+  rmsNorm,
+  type Tensor,
+  tensor,
+  transpose,
+  zeros,
+} from 'longspan';
 import { layerNormReference, rmsNormReference } from '../reference/norm.js';
 import {
   checkAgainstTwin,
@@ -8,6 +18,7 @@ import {
   tensorOf,
   values,
 } from '../support/compare.js';
+import { compareDevices, describeCuda, expectSameOnCuda, gradientsOf } from '../support/devices.js';
 import { checkGradients } from '../support/gradcheck.js';
 import { Random } from '../support/random.js';
 
@@ -194,4 +205,66 @@ test('wrong arguments are named', () => {
   expect(() => rmsNorm(x, null, { epsilon: 1 } as never)).toThrow(/'epsilon'/);
   x.dispose();
   expect(() => rmsNorm(x)).toThrow(/disposed/);
+});
+
+describeCuda('on cuda', () => {
+  const random = new Random(8);
+  const make = (shape: number[]) => ({ values: random.normal(size(shape), 0.3, 2), shape });
+  // Several rows to a block, aligned and not, several blocks of rows, rows longer than registers.
+  test.each([[[1, 239]], [[70, 3]], [[2, 5, 64]], [[300, 24]], [[19, 1032]], [[2, 8200]]])(
+    '%j and gradients',
+    (shape) => {
+      const n = shape.at(-1) as number;
+      const [x, u] = [make(shape), make(shape)];
+      const [w, b] = [make([n]), make([n])];
+      for (const unbiased of [false, true]) {
+        const norm = (t: Tensor, weight: Tensor, bias: Tensor) =>
+          layerNorm(t, weight, bias, { unbiased, eps: 0.01 });
+        compareDevices(norm, [x, w, b]);
+        compareDevices(gradientsOf(norm, 3), [x, w, b, u], { factor: 3, f32Tolerance: 4e-6 });
+      }
+      compareDevices((t, weight) => rmsNorm(t, weight), [x, w]);
+      compareDevices(
+        gradientsOf((t, weight) => rmsNorm(t, weight), 2),
+        [x, w, u],
+        { factor: 3, f32Tolerance: 4e-6 },
+      );
+    },
+  );
+
+  test('without parameters, with a residual, strided, empty', () => {
+    const [x, r, u, v] = [make([6, 40]), make([6, 40]), make([6, 40]), make([6, 40])];
+    compareDevices((t) => layerNorm(t), [x]);
+    compareDevices((t) => rmsNorm(transpose(t)), [x]);
+    compareDevices(
+      gradientsOf((t) => layerNorm(transpose(t)), 1),
+      [x, make([40, 6])],
+      {
+        factor: 3,
+        f32Tolerance: 4e-6,
+      },
+    );
+    const added = (t: Tensor, residual: Tensor) => layerNorm(t, null, null, { residual });
+    const addedRms = (t: Tensor, residual: Tensor) => rmsNorm(t, null, { residual });
+    for (const norm of [added, addedRms]) {
+      compareDevices(norm, [x, r]);
+      compareDevices(gradientsOf(norm, 2, 2), [x, r, u, v], { factor: 3, f32Tolerance: 4e-6 });
+    }
+    const wide = [make([2, 8200]), make([2, 8200])];
+    compareDevices(added, wide);
+    expectSameOnCuda((_, t) => layerNorm(t as Tensor), [zeros([0, 5])]);
+    expectSameOnCuda((_, t) => layerNorm(t as Tensor), [zeros([5, 0])]);
+  });
+
+  test('parameters of another dtype', () => {
+    const w = tensorOf(random.normal(40), [40], 'f32');
+    const half = tensorOf(random.normal(40), [40], 'f16');
+    const x = tensorOf(random.normal(240), [6, 40], 'bf16');
+    const on = device('cuda');
+    for (const weight of [w, half]) {
+      const expected = values(rmsNorm(x, weight));
+      const actual = values(rmsNorm(x.to(on), weight.to(on)));
+      expectClose(actual, expected, { relative: 2 ** -7 });
+    }
+  });
 });

@@ -18,6 +18,7 @@ import {
 import { alongAxis, cumsum as cumsumLine } from '../reference/lines.js';
 import * as reference from '../reference/reduce.js';
 import { checkAgainstTwin, expectClose, tensorOf, values } from '../support/compare.js';
+import { compareDevices, describeCuda, expectSameOnCuda, gradientsOf } from '../support/devices.js';
 import { checkGradients } from '../support/gradcheck.js';
 import { Random } from '../support/random.js';
 
@@ -214,5 +215,101 @@ describe('cumsum', () => {
     expect(cumsum(tensor(new Float32Array(0), { shape: [2, 0] }), 1).shape).toEqual([2, 0]);
     expect(() => cumsum(x, 0, { reversed: true } as object)).toThrow("Did you mean 'reverse'");
     expect(() => cumsum(add(1, tensor([1])), 3)).toThrow('Use an axis');
+  });
+});
+
+describeCuda('on cuda', () => {
+  const make = (shape: number[]) => ({ values: new Random(12).normal(sizeOf(shape)), shape });
+  // Rows and columns, whole and in pieces, aligned and not; several axes; outputs of no element.
+  const shapes: [number[], number[]][] = [
+    [[7], [0]],
+    [[3, 64], [1]],
+    [[3, 37], [0]],
+    [[600, 72], [0]],
+    [
+      [2, 3, 4, 5],
+      [1, 3],
+    ],
+    [
+      [5, 4, 3, 16],
+      [0, 2],
+    ],
+    [
+      [2, 20000],
+      [0, 1],
+    ],
+    [[4, 0, 3], [1]],
+  ];
+  test.each(shapes)('sums and means of %j over %j', (shape, axes) => {
+    for (const operator of [sum, mean]) {
+      compareDevices((x) => operator(x, axes), [make(shape)]);
+      compareDevices(
+        (x) => operator(permute(x, shape.map((_, i) => i).reverse()), axes[0]),
+        [make(shape)],
+      );
+    }
+  });
+
+  test('integers are counted exactly', () => {
+    const x = new Random(13).integers(3000, -1e6, 1e6);
+    for (const axes of [[0], [1], [0, 1]]) {
+      expectSameOnCuda((_, t) => sum(t as Tensor, axes), [tensorOf(x, [50, 60], 'i32')]);
+      expectSameOnCuda(
+        (_, t) => sum(t as Tensor, axes),
+        [tensorOf(new Random(14).integers(3000, 0, 256), [60, 50], 'u8')],
+      );
+    }
+  });
+
+  test.each(shapes.filter(([shape]) => sizeOf(shape) > 0))('extremes of %j', (shape, axes) => {
+    // Few values, so that the first of equal ones must be found.
+    const x = new Random(15).integers(sizeOf(shape), -9, 9);
+    x[1] = Number.NaN;
+    x[4] = Number.NaN;
+    for (const dtype of ['f32', 'f16', 'bf16', 'i32', 'u8'] as const) {
+      const isInteger = dtype === 'i32' || dtype === 'u8';
+      const t = tensorOf(isInteger ? x.map((v) => Math.abs(v) || 0) : x, shape, dtype);
+      for (const operator of [max, min]) {
+        expectSameOnCuda((_, a) => operator(a as Tensor, axes), [t]);
+        expectSameOnCuda(
+          (_, a) =>
+            operator(
+              permute(
+                a as Tensor,
+                shape.map((_, i) => -1 - i),
+              ),
+            ),
+          [t],
+        );
+      }
+      for (const operator of [argmax, argmin]) {
+        expectSameOnCuda((_, a) => operator(a as Tensor, axes[0]), [t]);
+        expectSameOnCuda((_, a) => operator(a as Tensor), [t]);
+      }
+    }
+    const kept = shape.filter((_, i) => !axes.includes(i));
+    compareDevices(
+      gradientsOf((a) => max(a, axes), 1),
+      [make(shape), make(kept)],
+    );
+  });
+
+  test.each([
+    [[9], 0],
+    [[3, 2100], 1],
+    [[2, 64], 1],
+    [[17000], 0],
+    [[2100, 3], 0],
+    [[2, 5, 300], 1],
+  ] as [number[], number][])('cumsum of %j along %i', (shape, axis) => {
+    for (const reverse of [false, true]) {
+      compareDevices((x) => cumsum(x, axis, { reverse }), [make(shape)], { f32Tolerance: 3e-7 });
+      expectSameOnCuda(
+        (_, x) => cumsum(x as Tensor, axis, { reverse }),
+        [tensorOf(new Random(16).integers(sizeOf(shape), -1000, 1000), shape, 'i32')],
+      );
+    }
+    const backwards = shape.map((_, i) => i).reverse();
+    compareDevices((x) => cumsum(permute(x, backwards), 0), [make(shape)]);
   });
 });

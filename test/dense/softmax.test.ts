@@ -9,7 +9,8 @@ import {
   zeros,
 } from 'longspan';
 import { logSoftmaxReference, softmaxReference } from '../reference/cross-entropy.js';
-import { checkAgainstTwin, tensorOf, values } from '../support/compare.js';
+import { checkAgainstTwin, epsilon, expectClose, tensorOf, values } from '../support/compare.js';
+import { compareDevices, describeCuda, expectSameOnCuda, gradientsOf } from '../support/devices.js';
 import { checkGradients } from '../support/gradcheck.js';
 import { Random } from '../support/random.js';
 
@@ -101,4 +102,68 @@ test('empty axes and wrong arguments', () => {
   expect(() => softmax(zeros([2]), 1)).toThrow(/softmax: 'axis' is 1/);
   expect(() => logSoftmax(tensor(1))).toThrow(/at least 1 axis/);
   expect(() => softmax(zeros([2], { dtype: 'i32' }))).toThrow(/'x' is i32\[2\]/);
+});
+
+describeCuda('on cuda', () => {
+  const make = (shape: number[]) => ({
+    values: new Random(7).normal(
+      shape.reduce((n, d) => n * d, 1),
+      0,
+      3,
+    ),
+    shape,
+  });
+  // Teams of 4 threads to a block, aligned and not, rows longer than the registers; columns.
+  test.each([
+    [[5, 3], -1],
+    [[9, 64], -1],
+    [[3, 239], 1],
+    [[2, 1536], 1],
+    [[1, 8209], 1],
+    [[40, 3], 0],
+    [[37, 40], 0],
+    [[2, 5, 17], 1],
+  ] as [number[], number][])('%j along %i, and gradients', (shape, axis) => {
+    for (const operator of [softmax, logSoftmax]) {
+      compareDevices((x) => operator(x, axis), [make(shape)], { f32Tolerance: 1e-6 });
+      const backward = gradientsOf((x) => operator(x, axis), 1);
+      compareDevices(backward, [make(shape), make(shape)], { dtypes: ['f32'], f32Tolerance: 4e-6 });
+      // In 16 bits gradients start from the rounded result: the CPU in the same type is the measure.
+      for (const dtype of ['f16', 'bf16'] as const) {
+        const on = (where: string) => {
+          const inputs = [make(shape), make(shape)].map((x) => tensorOf(x.values, shape, dtype));
+          return values(backward(...inputs.map((x) => x.to(where)))[0] as Tensor);
+        };
+        const expected = on('cpu');
+        const most = expected.reduce((m, x) => Math.max(m, Math.abs(x)), 0);
+        expectClose(on('cuda'), expected, { absolute: epsilon[dtype] * most });
+      }
+    }
+  });
+
+  test('views are read by stride', () => {
+    compareDevices((x) => softmax(transpose(x)), [make([24, 7])]);
+    compareDevices((x) => softmax(permute(x, [1, 2, 0]), 0), [make([16, 3, 9])]);
+    compareDevices(
+      gradientsOf((x) => logSoftmax(transpose(x)), 1),
+      [make([24, 7]), make([7, 24])],
+      { dtypes: ['f32'], f32Tolerance: 4e-6 },
+    );
+  });
+
+  test('masked rows, NaN and empty axes', () => {
+    const x = tensor([
+      [0, -infinity, 1],
+      [-infinity, -infinity, -infinity],
+      [1, Number.NaN, 2],
+      [-infinity, Number.NaN, -infinity],
+    ]);
+    for (const operator of [softmax, logSoftmax]) {
+      compareDevices((t) => operator(t), [{ values: values(x), shape: [4, 3] }], {
+        dtypes: ['f32'],
+        f32Tolerance: 1e-6,
+      });
+      expectSameOnCuda((_, t) => operator(t as Tensor), [zeros([0, 3])]);
+    }
+  });
 });

@@ -1,6 +1,7 @@
 import { type Ordered, permute, sort, type Tensor, tensor, topK } from 'longspan';
 import { alongAxis, order } from '../reference/lines.js';
 import { tensorOf, values } from '../support/compare.js';
+import { describeCuda, expectSameOnCuda } from '../support/devices.js';
 import { checkGradients } from '../support/gradcheck.js';
 import { Random } from '../support/random.js';
 
@@ -90,4 +91,38 @@ test('k out of range, unknown axes and options are refused', () => {
   expect(() => sort(tensor([1]), { decending: true } as object)).toThrow(
     "Did you mean 'descending'",
   );
+});
+
+describeCuda('on cuda', () => {
+  const given = (t: Tensor | undefined) => t as Tensor;
+  const both = ({ values: v, indices }: Ordered) => [v, indices];
+  // One tile, small and full; merged tiles, an odd number of them; selection over several rounds.
+  test.each([...shapes, [[2, 2049], 1], [[3, 64, 2], 1]] as [number[], number][])(
+    'sort and topK of %j along %i',
+    (shape, axis) => {
+      const x = new Random(7).integers(sizeOf(shape), 0, 60);
+      const length = shape[axis] as number;
+      for (const dtype of dtypes.filter((name) => name !== 'f64')) {
+        const t = tensorOf(x, shape, dtype);
+        for (const flag of [false, true]) {
+          expectSameOnCuda((_, a) => both(sort(given(a), { axis, descending: flag })), [t]);
+          for (const k of [1, 3, length].filter((n) => n <= length)) {
+            expectSameOnCuda((_, a) => both(topK(given(a), k, { axis, largest: flag })), [t]);
+          }
+        }
+      }
+    },
+  );
+
+  test('long lines, zeros, NaN and infinities', () => {
+    const inf = Number.POSITIVE_INFINITY;
+    const long = tensorOf(new Random(4).normal(9000), [9000], 'f32');
+    expectSameOnCuda((_, a) => both(sort(given(a))), [long]);
+    for (const k of [40, 500, 600]) expectSameOnCuda((_, a) => both(topK(given(a), k)), [long]);
+    for (const dtype of ['f32', 'bf16', 'f16'] as const) {
+      const t = tensorOf([0, -0, Number.NaN, -inf, inf, -1, Number.NaN, 2], [8], dtype);
+      expectSameOnCuda((_, a) => both(sort(given(a))), [t]);
+      expectSameOnCuda((_, a) => both(sort(given(a), { descending: true })), [t]);
+    }
+  });
 });

@@ -1,5 +1,5 @@
 /** Tests that run on every device the addon offers, and comparisons between devices. */
-import { type Device, device, type Tensor } from 'longspan';
+import { type Device, device, gradients, type Tensor } from 'longspan';
 import {
   expectClose,
   expectLowPrecision,
@@ -69,6 +69,23 @@ export function expectSameOnCuda(
   actual.forEach((data, i) => {
     expectClose(data, expected[i] as Float64Array, {}, `result ${i}`);
   });
+}
+
+/**
+ * The gradients of `fn` as a call to compare: of its inputs the first `leaves` are differentiated, as
+ * many as it has results after them are the results' gradients, the rest is passed on.
+ */
+export function gradientsOf(
+  fn: (...inputs: Tensor[]) => Results,
+  leaves: number,
+  results = 1,
+): (...inputs: Tensor[]) => Tensor[] {
+  return (...inputs) => {
+    const own = inputs.slice(0, leaves).map((t) => t.detach().requireGrad());
+    const upstream = inputs.slice(leaves, leaves + results);
+    const outputs = listOf(fn(...own, ...inputs.slice(leaves + results)));
+    return gradients(outputs, own, { gradients: upstream }) as Tensor[];
+  };
 }
 
 export interface DeviceComparison {

@@ -1,0 +1,93 @@
+// Maxima and minima over any axes with the position of the first extreme element (reduction.cuh).
+// NaN counts as more extreme than any number; merging prefers the lower position, so the order of
+// merging does not matter. Reads each element once: 85 to 90 % of copy speed is expected of an
+// H200. Backward clears the gradient and writes one element per result. Not yet run on hardware.
+#include "cpp/ops/dense/extremum.h"
+#include "cuda/dense/reduction.cuh"
+
+namespace longspan::cuda {
+namespace {
+
+template <class T>
+struct Extreme {
+  using Value = std::conditional_t<std::is_integral_v<T>, int32_t, float>;
+  struct State {
+    Value value;
+    int32_t index;  // -1: nothing yet
+  };
+
+  T* y;            // null: not wanted
+  int32_t* index;  // null: not wanted
+  bool max;
+
+  __device__ __forceinline__ bool beats(Value a, Value b) const {
+    return (max ? a > b : a < b) || (a != a && b == b);
+  }
+  __device__ __forceinline__ State none() const { return {Value{}, -1}; }
+  // Elements come in the order of their positions.
+  __device__ __forceinline__ void add(State& best, Value x, int64_t at) const {
+    if (best.index < 0 || beats(x, best.value)) best = {x, static_cast<int32_t>(at)};
+  }
+  __device__ __forceinline__ State operator()(State a, State b) const {
+    if (a.index < 0) return b;
+    if (b.index < 0 || beats(a.value, b.value)) return a;
+    if (beats(b.value, a.value)) return b;
+    return a.index < b.index ? a : b;
+  }
+  __device__ __forceinline__ void finish(State best, int64_t output) const {
+    if (index != nullptr) index[output] = best.index;
+    if (y == nullptr) return;
+    if constexpr (std::is_integral_v<T>) {
+      y[output] = static_cast<T>(best.value);
+    } else {
+      y[output] = fromFloat<T>(best.value);
+    }
+  }
+};
+
+Status extremum(const ops::Extremum& p, Context& context) {
+  const ReductionPlan plan(p.x, p.axes);
+  return dispatchStored(p.x.dtype, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    const Extreme<T> policy{p.wantValue ? addressOf<T>(p.y) : nullptr,
+                            p.wantIndex ? addressOf<int32_t>(p.index) : nullptr,
+                            p.kind == ops::ExtremumKind::max};
+    return reduceBy<T>(policy, plan, p.x, context);
+  });
+}
+
+size_t extremumWorkspace(const ops::Extremum& p, const Gpu&) {
+  return reductionWorkspace<Extreme<float>>(ReductionPlan(p.x, p.axes));
+}
+
+// gradX, cleared before, at the recorded element of each result.
+template <class Bits>
+__global__ void __launch_bounds__(256)
+    placeGradients(const Bits* gradY, const __grid_constant__ Axes gradAxes, const int32_t* index,
+                   const __grid_constant__ Axes kept, const __grid_constant__ Axes reduced,
+                   Bits* gradX) {
+  const int64_t o = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (o >= kept.count) return;
+  gradX[kept.at(o) + reduced.at(index[o])] = gradY[gradAxes.at(o)];
+}
+
+Status extremumBackward(const ops::ExtremumBackward& p, Context& context) {
+  if (p.gradX.numel() == 0) return {};
+  const ReductionPlan plan(p.gradX, p.axes);
+  LONGSPAN_RETURN_IF_ERROR(launched(cudaMemsetAsync(
+      addressOf<void>(p.gradX), 0, static_cast<size_t>(p.gradX.bytes()), context.stream)));
+  const dim3 grid(static_cast<uint32_t>((plan.outputs() + 255) / 256));
+  const auto place = [&](auto bits) {
+    using Bits = decltype(bits);
+    return launched(launch(placeGradients<Bits>, grid, dim3(256), 0, context.stream,
+                           addressOf<Bits>(p.gradY), Axes::of(p.gradY), addressOf<int32_t>(p.index),
+                           plan.kept, plan.reduced, addressOf<Bits>(p.gradX)));
+  };
+  return p.gradX.dtype == DType::f32 ? place(uint32_t{}) : place(uint16_t{});
+}
+
+LONGSPAN_CUDA_OPERATOR_WITH_WORKSPACE(Extremum, extremum, extremumWorkspace);
+LONGSPAN_CUDA_OPERATOR(ExtremumBackward, extremumBackward);
+
+}  // namespace
+}  // namespace longspan::cuda

@@ -1,0 +1,220 @@
+// Reductions over any axes by a small struct that says what is kept of the elements:
+//
+//   struct Policy {
+//     using Value = float;              // elements are widened to this
+//     struct State { ... };             // of 4 to 16 bytes
+//     State none() const;               // of no element
+//     void add(State&, Value, int64_t index) const;
+//     State operator()(State, State) const;          // merges
+//     void finish(const State&, int64_t output) const;  // writes the result
+//   };
+//
+// By rows a team runs through the elements of one output; by columns, where neighbours in memory
+// belong to different outputs, a thread takes 16 bytes of neighbours and the rows of its slice. A
+// long reduction is cut into pieces, whose states a second kernel merges. Pieces depend on the
+// shape and strides alone, and so does the order of all sums.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "cuda/context.h"
+#include "cuda/rows.cuh"
+
+namespace longspan::cuda {
+
+// Plain data but for its maker: a kernel's argument.
+struct ReductionPlan {
+  static constexpr int64_t kBlocks = 1024;      // that keep a GPU busy
+  static constexpr int64_t kRowPiece = 16384;   // least elements of a piece
+  static constexpr int64_t kColumnPiece = 256;  // least rows
+
+  Axes kept, reduced;
+  bool byColumns = false;
+  bool wide = false;  // runs are one access: along the reduced or the kept axis
+  int64_t piece = 1;  // elements or rows
+  int64_t pieces = 1;
+  int64_t run = 1;  // of a thread, in elements
+
+  ReductionPlan(const TensorView& x, const std::vector<int64_t>& axes) {
+    run = 16 / static_cast<int64_t>(sizeOf(x.dtype));
+    size_t next = 0;
+    for (int i = 0; i < x.rank; ++i) {
+      const bool isReduced = next < axes.size() && axes[next] == i;
+      if (isReduced) ++next;
+      (isReduced ? reduced : kept).add(x.shape[i], x.stride[i]);
+    }
+    const auto distance = [](const Axes& a) {
+      return a.rank > 0 ? std::max(a.innerStride(), -a.innerStride()) : INT64_MAX;
+    };
+    byColumns = kept.inner() >= 8 && distance(kept) < distance(reduced);
+    const Axes &inner = byColumns ? kept : reduced, &outer = byColumns ? reduced : kept;
+    wide = inner.innerStride() == 1 && inner.inner() % run == 0 &&
+           inner.stridesDivideBy(run, inner.rank - 1) && outer.stridesDivideBy(run, outer.rank);
+    const int64_t blocks = byColumns ? columnBlocks() : kept.count;
+    const int64_t least = byColumns ? kColumnPiece : kRowPiece;
+    pieces = std::max<int64_t>(
+        1, std::min(kBlocks / std::max<int64_t>(blocks, 1), (reduced.count + least - 1) / least));
+    piece = std::max<int64_t>(1, (reduced.count + pieces - 1) / pieces);
+    piece = (piece + run - 1) / run * run;
+    pieces = std::max<int64_t>(1, (reduced.count + piece - 1) / piece);
+  }
+  // Blocks of columns: each thread has a run of them.
+  int64_t columnBlocks() const {
+    const int64_t width = ColumnTeam::kColumns * run;
+    return (kept.count + width - 1) / width;
+  }
+  __host__ __device__ int64_t outputs() const { return kept.count; }
+  int64_t partials() const { return pieces > 1 ? pieces * kept.count : 0; }
+};
+
+// A team takes a piece of one output.
+template <class T, class Policy>
+__global__ void __launch_bounds__(Teams::kMost, 1)
+    reduceRows(const __grid_constant__ ReductionPlan plan, const __grid_constant__ Policy policy,
+               const T* x, typename Policy::State* partial, int teamSize) {
+  constexpr int kWide = kRun<T>, kElements = kWide > 16 ? kWide : 16;
+  using Value = typename Policy::Value;
+  LONGSPAN_SHARED(shared);
+  Team team(teamSize, shared);
+  const int64_t item = rowOfTeam(team);
+  const bool exists = item < plan.outputs() * plan.pieces;
+  const int64_t output = exists ? item / plan.pieces : 0;
+  const int64_t begin = (item - output * plan.pieces) * plan.piece;
+  const int64_t end = exists ? min(plan.reduced.count, begin + plan.piece) : 0;
+  const T* base = x + plan.kept.at(output);
+  typename Policy::State state = policy.none();
+  for (int64_t first = begin; first < end; first += static_cast<int64_t>(kElements) * team.size) {
+    if (plan.wide) {
+      Value at[kElements];
+#pragma unroll
+      for (int k = 0; k < kElements; k += kWide) {
+        const int64_t from = first + placeOfRun(team, k, kWide);
+        if (from < end) loadRun<T, kWide>(base + plan.reduced.at(from), at + k);
+      }
+#pragma unroll
+      for (int k = 0; k < kElements; k += kWide) {
+        const int64_t from = first + placeOfRun(team, k, kWide);
+        if (from >= end) continue;
+#pragma unroll
+        for (int j = 0; j < kWide; ++j) policy.add(state, at[k + j], from + j);
+      }
+    } else {
+      for (int k = 0; k < kElements; k += kWide) {
+        const int64_t from = first + placeOfRun(team, k, kWide);
+#pragma unroll 4
+        for (int j = 0; j < kWide; ++j) {
+          if (from + j >= end) continue;
+          policy.add(state, widen<Value>(base[plan.reduced.at(from + j)]), from + j);
+        }
+      }
+    }
+  }
+  state = team.all(state, policy);
+  if (team.rank != 0 || !exists) return;
+  if (partial == nullptr) {
+    policy.finish(state, output);
+  } else {
+    partial[item] = state;
+  }
+}
+
+// grid (column blocks, pieces): 32 threads beside each other take 32 runs of columns, 16 slices the
+// rows of the piece.
+template <class T, class Policy>
+__global__ void __launch_bounds__(ColumnTeam::kThreads, 1)
+    reduceColumns(const __grid_constant__ ReductionPlan plan, const __grid_constant__ Policy policy,
+                  const T* x, typename Policy::State* partial) {
+  constexpr int kWide = kRun<T>;
+  using Value = typename Policy::Value;
+  using State = typename Policy::State;
+  LONGSPAN_SHARED(shared);
+  ColumnTeam team(shared);
+  const int64_t column =
+      (static_cast<int64_t>(blockIdx.x) * ColumnTeam::kColumns + team.column) * kWide;
+  const int64_t begin = blockIdx.y * plan.piece, end = min(plan.reduced.count, begin + plan.piece);
+  const int64_t most = plan.outputs() - 1;
+  // Threads beyond the last column read the last run.
+  const int64_t from = plan.wide ? min(column, plan.outputs() - kWide) : column;
+  State state[kWide];
+  int64_t at[kWide];
+#pragma unroll
+  for (int j = 0; j < kWide; ++j) {
+    state[j] = policy.none();
+    at[j] = plan.kept.at(min(from + j, most));
+  }
+#pragma unroll 2
+  for (int64_t row = begin + team.slice; row < end; row += ColumnTeam::kSlices) {
+    const T* line = x + plan.reduced.at(row);
+    Value v[kWide];
+    if (plan.wide) {
+      loadRun<T, kWide>(line + at[0], v);
+    } else {
+#pragma unroll
+      for (int j = 0; j < kWide; ++j) v[j] = widen<Value>(line[at[j]]);
+    }
+#pragma unroll
+    for (int j = 0; j < kWide; ++j) policy.add(state[j], v[j], row);
+  }
+#pragma unroll
+  for (int j = 0; j < kWide; ++j) {
+    const State result = team.all(state[j], policy);
+    if (team.slice != 0 || column + j > most) continue;
+    if (partial == nullptr) {
+      policy.finish(result, column + j);
+    } else {
+      partial[blockIdx.y * plan.outputs() + column + j] = result;
+    }
+  }
+}
+
+// Merges the pieces of each output.
+template <class Policy>
+__global__ void __launch_bounds__(ColumnTeam::kThreads, 1)
+    mergePieces(const __grid_constant__ Policy policy, const typename Policy::State* partial,
+                int64_t outputs, int64_t pieces, int64_t outputStep, int64_t pieceStep) {
+  LONGSPAN_SHARED(shared);
+  ColumnTeam team(shared);
+  const int64_t output = static_cast<int64_t>(blockIdx.x) * ColumnTeam::kColumns + team.column;
+  typename Policy::State state = policy.none();
+  for (int64_t i = team.slice; output < outputs && i < pieces; i += ColumnTeam::kSlices) {
+    state = policy(state, partial[output * outputStep + i * pieceStep]);
+  }
+  state = team.all(state, policy);
+  if (output < outputs && team.slice == 0) policy.finish(state, output);
+}
+
+template <class Policy>
+size_t reductionWorkspace(const ReductionPlan& plan) {
+  return static_cast<size_t>(plan.partials()) * sizeof(typename Policy::State);
+}
+
+// Reduces x, whose elements are T; workspace as declared by reductionWorkspace.
+template <class T, class Policy>
+Status reduceBy(const Policy& policy, ReductionPlan plan, const TensorView& x, Context& context) {
+  using State = typename Policy::State;
+  if (plan.outputs() == 0) return {};
+  const T* data = addressOf<T>(x);
+  plan.wide = plan.wide && aligned16(data);
+  State* partial = plan.pieces > 1 ? reinterpret_cast<State*>(context.workspace.data) : nullptr;
+  if (plan.byColumns) {
+    const dim3 grid(static_cast<uint32_t>(plan.columnBlocks()), static_cast<uint32_t>(plan.pieces));
+    LONGSPAN_RETURN_IF_ERROR(launched(launch(reduceColumns<T, Policy>, grid, ColumnTeam::kThreads,
+                                             ColumnTeam::kThreads * sizeof(State), context.stream,
+                                             plan, policy, data, partial)));
+  } else {
+    const Teams teams(plan.piece, 16);
+    LONGSPAN_RETURN_IF_ERROR(launched(
+        launch(reduceRows<T, Policy>, teams.grid(plan.outputs() * plan.pieces), teams.block(),
+               kTeamScratch, context.stream, plan, policy, data, partial, teams.size)));
+  }
+  if (partial == nullptr) return {};
+  const auto blocks =
+      static_cast<uint32_t>((plan.outputs() + ColumnTeam::kColumns - 1) / ColumnTeam::kColumns);
+  return launched(launch(mergePieces<Policy>, dim3(blocks), ColumnTeam::kThreads,
+                         ColumnTeam::kThreads * sizeof(State), context.stream, policy, partial,
+                         plan.outputs(), plan.pieces, plan.byColumns ? 1 : plan.pieces,
+                         plan.byColumns ? plan.outputs() : 1));
+}
+
+}  // namespace longspan::cuda

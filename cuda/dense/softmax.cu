@@ -1,0 +1,226 @@
+// Softmax and its logarithm, forward and backward.
+//
+// Along the last axis a team holds its row in registers: exponentials are taken once, relative to
+// the largest element the thread has seen, and rescaled after one reduction (Milakov and Gimelshein
+// 2018). Rows longer than the registers are read twice. Along other axes threads take neighbouring
+// rows and read them twice.
+// Cost, n elements: one read and one write, n exponentials; backward two reads, one write. 85 to 90
+// % of copy speed is expected of an H200 for rows of up to 8192 elements. Not yet
+// run on hardware.
+#include "cpp/ops/dense/softmax.h"
+#include "cuda/context.h"
+#include "cuda/rows.cuh"
+
+namespace longspan::cuda {
+namespace {
+
+constexpr int kOne = 16;  // elements a thread holds of one row
+constexpr int kTwo = 16;  // of each of two
+
+__device__ __forceinline__ void addTo(Exponentials& e, float x) {
+  const Exponentials next{fmaxf(e.top, x), 0};
+  const float shift = next.shift();
+  e = {next.top, e.sum * expf(e.top - shift) + expf(x - shift)};
+}
+
+// What becomes of the element x of a row whose exponentials are known.
+__device__ __forceinline__ float outcome(const Exponentials& e, float x, float share, float logSum,
+                                         bool logarithm) {
+  if (logarithm) return e.empty() ? -INFINITY : x - e.shift() - logSum;
+  return e.empty() ? 0.0f : expf(x - e.shift()) * share;
+}
+
+template <class T, bool kAligned>
+__global__ void __launch_bounds__(Teams::kMost, kAligned ? 2 : 1)
+    softmaxRows(const __grid_constant__ RowSet xs, const __grid_constant__ RowSet ys, int teamSize,
+                bool logarithm) {
+  LONGSPAN_SHARED(shared);
+  Team team(teamSize, shared);
+  const int64_t index = rowOfTeam(team), tile = static_cast<int64_t>(kOne) * team.size;
+  const Row<T, kAligned> x(xs, index), y(ys, index);
+  float at[kOne];
+  Exponentials e = Exponentials::none();
+  for (int64_t first = 0; first == 0 || first < x.length; first += tile) {
+    loadTile(x, first, team, at, -INFINITY);
+    Exponentials next{e.top, 0};
+#pragma unroll
+    for (float v : at) next.top = fmaxf(next.top, v);
+    const float shift = next.shift();
+    next.sum = e.sum * expf(e.top - shift);
+#pragma unroll
+    for (int k = 0; k < kOne; ++k) {
+      const float w = expf(at[k] - shift);
+      next.sum += w;
+      if (!logarithm) at[k] = w;
+    }
+    e = next;
+  }
+  const float own = e.shift();
+  e = team.all(e, MergeExponentials{});
+  const float share = 1 / e.sum, logSum = logf(e.sum);
+  if (xs.length <= tile) {
+    const float factor = e.empty() ? 0.0f : expf(own - e.shift()) * share;
+#pragma unroll
+    for (int k = 0; k < kOne; ++k) {
+      at[k] = logarithm ? outcome(e, at[k], share, logSum, true) : at[k] * factor;
+    }
+    storeTile(y, 0, team, at);
+    return;
+  }
+  for (int64_t first = 0; first < x.length; first += tile) {
+    loadTile(x, first, team, at);
+#pragma unroll
+    for (float& v : at) v = outcome(e, v, share, logSum, logarithm);
+    storeTile(y, first, team, at);
+  }
+}
+
+template <class T>
+__global__ void __launch_bounds__(ColumnTeam::kThreads)
+    softmaxColumns(const __grid_constant__ RowSet xs, const __grid_constant__ RowSet ys,
+                   bool logarithm) {
+  LONGSPAN_SHARED(shared);
+  ColumnTeam team(shared);
+  const int64_t index = static_cast<int64_t>(blockIdx.x) * ColumnTeam::kColumns + team.column;
+  const Row<T> x(xs, index), y(ys, index);
+  Exponentials e = Exponentials::none();
+#pragma unroll 4
+  for (int64_t i = team.slice; i < x.length; i += ColumnTeam::kSlices) {
+    addTo(e, toFloat(x.data[i * x.step]));
+  }
+  e = team.all(e, MergeExponentials{});
+  const float share = 1 / e.sum, logSum = logf(e.sum);
+#pragma unroll 4
+  for (int64_t i = team.slice; i < x.length; i += ColumnTeam::kSlices) {
+    y.data[i * y.step] =
+        fromFloat<T>(outcome(e, toFloat(x.data[i * x.step]), share, logSum, logarithm));
+  }
+}
+
+// The sum that a row's gradients share, and its largest output: -inf alone has no gradient.
+struct Level {
+  float sum, top;
+};
+struct MergeLevels {
+  __device__ __forceinline__ Level operator()(Level a, Level b) const {
+    return {a.sum + b.sum, fmaxf(a.top, b.top)};
+  }
+};
+
+__device__ __forceinline__ void addTo(Level& level, float grad, float y, bool logarithm) {
+  level.sum += logarithm ? grad : grad * y;
+  level.top = fmaxf(level.top, y);
+}
+
+__device__ __forceinline__ float gradient(const Level& level, float grad, float y, bool logarithm) {
+  if (!logarithm) return y * (grad - level.sum);
+  return level.top == -INFINITY ? 0.0f : grad - expf(y) * level.sum;
+}
+
+template <class T, bool kAligned>
+__global__ void __launch_bounds__(Teams::kMost, 1)
+    softmaxBackwardRows(const __grid_constant__ RowSet grads, const __grid_constant__ RowSet ys,
+                        const __grid_constant__ RowSet targets, int teamSize, bool logarithm) {
+  LONGSPAN_SHARED(shared);
+  Team team(teamSize, shared);
+  const int64_t index = rowOfTeam(team), tile = static_cast<int64_t>(kTwo) * team.size;
+  const Row<T, kAligned> grad(grads, index), y(ys, index), target(targets, index);
+  float g[kTwo], out[kTwo];
+  Level level{0, -INFINITY};
+  for (int64_t first = 0; first == 0 || first < y.length; first += tile) {
+    loadTile(grad, first, team, g);
+    loadTile(y, first, team, out, logarithm ? -INFINITY : 0.0f);
+#pragma unroll
+    for (int k = 0; k < kTwo; ++k) addTo(level, g[k], out[k], logarithm);
+  }
+  level = team.all(level, MergeLevels{});
+  for (int64_t first = 0; first < y.length; first += tile) {
+    if (ys.length > tile) {
+      loadTile(grad, first, team, g);
+      loadTile(y, first, team, out);
+    }
+#pragma unroll
+    for (int k = 0; k < kTwo; ++k) g[k] = gradient(level, g[k], out[k], logarithm);
+    storeTile(target, first, team, g);
+  }
+}
+
+template <class T>
+__global__ void __launch_bounds__(ColumnTeam::kThreads)
+    softmaxBackwardColumns(const __grid_constant__ RowSet grads, const __grid_constant__ RowSet ys,
+                           const __grid_constant__ RowSet targets, bool logarithm) {
+  LONGSPAN_SHARED(shared);
+  ColumnTeam team(shared);
+  const int64_t index = static_cast<int64_t>(blockIdx.x) * ColumnTeam::kColumns + team.column;
+  const Row<T> grad(grads, index), y(ys, index), target(targets, index);
+  Level level{0, -INFINITY};
+#pragma unroll 4
+  for (int64_t i = team.slice; i < y.length; i += ColumnTeam::kSlices) {
+    addTo(level, toFloat(grad.data[i * grad.step]), toFloat(y.data[i * y.step]), logarithm);
+  }
+  level = team.all(level, MergeLevels{});
+#pragma unroll 4
+  for (int64_t i = team.slice; i < y.length; i += ColumnTeam::kSlices) {
+    target.data[i * target.step] = fromFloat<T>(
+        gradient(level, toFloat(grad.data[i * grad.step]), toFloat(y.data[i * y.step]), logarithm));
+  }
+}
+
+dim3 columnGrid(int64_t rows) {
+  return dim3(static_cast<uint32_t>((rows + ColumnTeam::kColumns - 1) / ColumnTeam::kColumns));
+}
+
+Status forward(const ops::SoftmaxFields& p, bool logarithm, Context& context) {
+  if (p.x.numel() == 0) return {};
+  const RowSet x(p.x, static_cast<int>(p.axis)), y(p.y, static_cast<int>(p.axis));
+  return dispatchNarrow(p.x.dtype, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    if (x.across()) {
+      return launched(launch(softmaxColumns<T>, columnGrid(x.axes.count), ColumnTeam::kThreads,
+                             ColumnTeam::kThreads * sizeof(Exponentials), context.stream, x, y,
+                             logarithm));
+    }
+    const Teams teams(x.length, kOne);
+    return withAlignment(x.wide && y.wide, [&](auto aligned) {
+      return launched(launch(softmaxRows<T, aligned.value>, teams.grid(x.axes.count), teams.block(),
+                             kTeamScratch, context.stream, x, y, teams.size, logarithm));
+    });
+  });
+}
+
+Status backward(const ops::SoftmaxBackwardFields& p, bool logarithm, Context& context) {
+  if (p.y.numel() == 0) return {};
+  const int axis = static_cast<int>(p.axis);
+  const RowSet grad(p.gradY, axis), y(p.y, axis), target(p.gradX, axis);
+  return dispatchNarrow(p.y.dtype, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    if (y.across()) {
+      return launched(launch(softmaxBackwardColumns<T>, columnGrid(y.axes.count),
+                             ColumnTeam::kThreads, ColumnTeam::kThreads * sizeof(Level),
+                             context.stream, grad, y, target, logarithm));
+    }
+    const Teams teams(y.length, kTwo);
+    return withAlignment(grad.wide && y.wide && target.wide, [&](auto aligned) {
+      return launched(launch(softmaxBackwardRows<T, aligned.value>, teams.grid(y.axes.count),
+                             teams.block(), kTeamScratch, context.stream, grad, y, target,
+                             teams.size, logarithm));
+    });
+  });
+}
+
+Status softmax(const ops::Softmax& p, Context& context) { return forward(p, false, context); }
+Status logSoftmax(const ops::LogSoftmax& p, Context& context) { return forward(p, true, context); }
+Status softmaxBackward(const ops::SoftmaxBackward& p, Context& context) {
+  return backward(p, false, context);
+}
+Status logSoftmaxBackward(const ops::LogSoftmaxBackward& p, Context& context) {
+  return backward(p, true, context);
+}
+
+LONGSPAN_CUDA_OPERATOR(Softmax, softmax);
+LONGSPAN_CUDA_OPERATOR(LogSoftmax, logSoftmax);
+LONGSPAN_CUDA_OPERATOR(SoftmaxBackward, softmaxBackward);
+LONGSPAN_CUDA_OPERATOR(LogSoftmaxBackward, logSoftmaxBackward);
+
+}  // namespace
+}  // namespace longspan::cuda
