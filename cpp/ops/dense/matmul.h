@@ -57,7 +57,7 @@ struct Matmul {
   Activation activation = Activation::none;
   bool keepPreactivation = false;
   bool allowTf32 = false;  // on a GPU f32 operands may be rounded to tf32; the CPU ignores it
-  MatmulShape shape;  // set by validate()
+  MatmulShape shape;       // set by validate()
 
   template <class V>
   void fields(V& v) {
