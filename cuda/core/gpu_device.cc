@@ -4,21 +4,15 @@
 #include <vector>
 
 #include "cuda/core/gpu_lane.h"
-#if defined(LONGSPAN_EMULATED)
-#include "cuda/emulator/control.h"
-#endif
 
 namespace longspan {
 namespace cuda {
 
 Status statusOf(cudaError_t error) {
   if (error == cudaSuccess) return {};
+  const std::string text = std::string(cudaGetErrorString(error)) + " (" + cudaGetErrorName(error) +
+                           ", " + std::to_string(static_cast<int>(error)) + ")";
   (void)cudaGetLastError();  // a failure that the device survives must not fail the next call too
-  std::string text = std::string(cudaGetErrorString(error)) + " (" + cudaGetErrorName(error) +
-                     ", " + std::to_string(static_cast<int>(error)) + ")";
-#if defined(LONGSPAN_EMULATED)
-  for (const std::string& line : emulator::lastLaunch().errors) text += "\n" + line;
-#endif
   if (error == cudaErrorMemoryAllocation) {
     return Status(Code::outOfMemory, "memory", text,
                   "Use smaller batches or sequences, or dispose tensors that are no longer needed");

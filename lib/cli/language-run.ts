@@ -53,7 +53,7 @@ function describeText(data: TextData): void {
       : `${validation} in ${files(data.validationFiles.length)}, not trained on`,
   );
   const skipped = data.skipped.filter(({ reason }) => reason !== 'duplicate');
-  if (skipped.length > 0) row('left out', `${files(skipped.length)}, empty or not text`);
+  if (skipped.length > 0) row('left out', `${files(skipped.length)}, empty, not text, or of a run`);
 }
 
 function describeModel(model: TransformerLM, recipe: LanguageRecipe, device: string): void {

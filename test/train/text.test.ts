@@ -46,6 +46,22 @@ describe('loadCorpus', () => {
     expect(await loadCorpus(at('c'), { maxBytes: 12, seed: 3 })).toEqual(some);
   });
 
+  test('what a training run wrote below a directory is left out, and taken where it is named', async () => {
+    fs.mkdirSync(at('d/runs/one'), { recursive: true });
+    fs.writeFileSync(at('d/a.md'), 'alpha');
+    fs.writeFileSync(at('d/runs/notes.md'), 'notes');
+    fs.writeFileSync(at('d/runs/one/loss.svg'), '<svg/>');
+    fs.writeFileSync(at('d/runs/one/step-000004.safetensors'), 'w');
+    const corpus = await loadCorpus(at('d'));
+    expect(corpus.files.map((file) => file.name)).toEqual(['a.md', 'runs/notes.md']);
+    expect(corpus.skipped).toEqual([
+      { name: 'runs/one/loss.svg', reason: 'run' },
+      { name: 'runs/one/step-000004.safetensors', reason: 'run' },
+    ]);
+    const named = await loadCorpus(at('d/runs/one'), { extensions: ['.svg'] });
+    expect(named.totalBytes).toBe(6);
+  });
+
   const wrong: [string, () => unknown, string, RegExp][] = [
     ['NaN for a path', () => Number.NaN, 'ERR_VALUE', /'paths' is NaN/],
     ['a path with NUL', () => 'a\0b', 'ERR_VALUE', /'paths' is "a\\u0000b"/],

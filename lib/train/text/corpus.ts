@@ -17,7 +17,8 @@ export interface TextFile {
 /** Files that were found in a directory and left out. */
 export interface SkippedFile {
   readonly name: string;
-  readonly reason: 'empty' | 'binary' | 'duplicate' | 'limit';
+  /** `run`: what a training run wrote, see {@link loadCorpus}. */
+  readonly reason: 'empty' | 'binary' | 'duplicate' | 'limit' | 'run';
 }
 
 /** Text files, ordered by name. */
@@ -43,7 +44,12 @@ interface Found {
   readonly path: string;
   /** Given by name: then a file that cannot be used is an error, not one to skip. */
   readonly explicit: boolean;
+  /** Lies in the directory of a training run. */
+  readonly ofRun: boolean;
 }
+
+/** What marks the directory of a run: its curve and notes are text, and would train the next run. */
+const weights = /^(?:step-\d+|best|model)\.safetensors$/;
 
 const compareNames = (a: { name: string }, b: { name: string }): number =>
   a.name < b.name ? -1 : a.name > b.name ? 1 : 0;
@@ -96,12 +102,13 @@ async function walk(
     const entries = await fs.readdir(at, { withFileTypes: true }).catch((error: unknown) => {
       throw unreadable(at, error);
     });
+    const ofRun = prefix !== '' && entries.some((entry) => weights.test(entry.name));
     for (const entry of entries) {
       const name = prefix + entry.name;
       const full = path.join(at, entry.name);
       if (entry.isDirectory()) await visit(full, `${name}/`);
       else if (entry.isFile() && (extensions?.some((end) => name.endsWith(end)) ?? true)) {
-        found.push({ name, path: full, explicit: false });
+        found.push({ name, path: full, explicit: false, ofRun });
       }
     }
   };
@@ -126,7 +133,7 @@ async function find(paths: readonly string[], options: LoadCorpusOptions): Promi
       }
       found.push(...files);
     } else {
-      found.push({ name: path.basename(item), path: item, explicit: true });
+      found.push({ name: path.basename(item), path: item, explicit: true, ofRun: false });
     }
   }
   return found;
@@ -148,7 +155,8 @@ const explain = {
  * equal content one is kept, so that none can stand on both sides of a split.
  *
  * A file given by name must be usable. A file found in a directory that is empty or binary is left
- * out and listed in `skipped`.
+ * out and listed in `skipped`; so is what lies in the directory of a training run (one that holds
+ * `step-N`, `best` or `model.safetensors`) below it, lest a run train on what earlier ones wrote.
  *
  * @param paths files and directories
  * @returns the files ordered by name (by code unit), the same on every machine
@@ -186,8 +194,12 @@ export async function loadCorpus(
   const skipped: SkippedFile[] = [];
   const contents = new Set<string>();
   let totalBytes = 0;
-  for (const { name, path: file, explicit } of found) {
+  for (const { name, path: file, explicit, ofRun } of found) {
     if (signal?.aborted) throw new AbortError('loading text was aborted', { cause: signal.reason });
+    if (ofRun) {
+      skipped.push({ name, reason: 'run' });
+      continue;
+    }
     if (!explicit && totalBytes >= maxBytes) {
       skipped.push({ name, reason: 'limit' });
       continue;
@@ -224,7 +236,7 @@ export async function loadCorpus(
     throw new FileError(`no usable text in ${list.map((item) => `'${item}'`).join(', ')}`, {
       argument: 'paths',
       value: list.join(', '),
-      remedy: `All ${skipped.length} files were empty, binary, or above maxBytes; give other ones`,
+      remedy: `All ${skipped.length} files were empty, binary, of a training run, or above maxBytes; give other ones`,
     });
   }
   return { files: files.sort(compareNames), totalBytes, skipped: skipped.sort(compareNames) };
