@@ -5,6 +5,7 @@ import { adapters } from './goldens/adapters/index.js';
 import { type Report, runCase } from './goldens/runner.js';
 import { listGoldens, type Precision } from './goldens.js';
 import { root } from './root.js';
+import { hasCuda } from './support/devices.js';
 
 /** Systems that are not part of the package yet. */
 const absent = [
@@ -50,21 +51,27 @@ const declined = [
 
 const folders = ['attention', 'models'].map((name) => join(root, 'test/goldens', name));
 
-async function runAll(dtype: Precision): Promise<Report[]> {
+async function runAll(dtype: Precision, on = 'cpu'): Promise<Report[]> {
   const reports: Report[] = [];
   for (const folder of folders) {
     for (const id of listGoldens(folder)) {
-      const report = await runCase(folder, id, { dtype, device: device('cpu'), adapters });
+      const report = await runCase(folder, id, { dtype, device: device(on), adapters });
       if (report) reports.push(report);
     }
   }
   return reports;
 }
 
-describe.each(['f32', 'f64'] as const)('golden cases on the CPU in %s', (dtype) => {
+const runs: [string, Precision][] = [
+  ['cpu', 'f32'],
+  ['cpu', 'f64'],
+];
+if (hasCuda) runs.push(['cuda', 'f32']);
+
+describe.each(runs)('golden cases on %s in %s', (on, dtype) => {
   let reports: Report[] = [];
   beforeAll(async () => {
-    reports = await runAll(dtype);
+    reports = await runAll(dtype, on);
   });
 
   test('what is offered agrees', () => {

@@ -19,8 +19,7 @@ constexpr double kTurn = 6.283185307179586476925286766559;
 
 struct Angles {
   const int32_t *positions, *offset;  // or null
-  const void* frequencies;            // or null
-  bool wideFrequencies;               // f64
+  const float* frequencies;           // or null; a GPU takes no f64, see operator.h
   int64_t batchStep, step, frequencyStep;
   int64_t places, length, half;  // rows of the table, positions per batch entry, pairs
   int32_t dim;
@@ -34,10 +33,7 @@ __device__ __forceinline__ double frequencyOf(const Angles& a, int64_t pair) {
   if (a.frequencies == nullptr) {
     return pow(a.base, -2.0 * static_cast<double>(pair) / a.dim) / kTurn;
   }
-  const int64_t at = pair * a.frequencyStep;
-  return (a.wideFrequencies ? static_cast<const double*>(a.frequencies)[at]
-                            : static_cast<double>(static_cast<const float*>(a.frequencies)[at])) /
-         kTurn;
+  return static_cast<double>(a.frequencies[pair * a.frequencyStep]) / kTurn;
 }
 
 __global__ void __launch_bounds__(kThreads) anglesKernel(const __grid_constant__ Angles a) {
@@ -202,9 +198,7 @@ Status makeTable(const ops::Rotary& p, float2* table, Context& context) {
   }
   if (p.offset.defined()) a.offset = p.offset.data<int32_t>();
   if (p.frequencies.defined()) {
-    a.wideFrequencies = p.frequencies.dtype == DType::f64;
-    a.frequencies = a.wideFrequencies ? static_cast<const void*>(p.frequencies.data<double>())
-                                      : p.frequencies.data<float>();
+    a.frequencies = p.frequencies.data<float>();
     a.frequencyStep = p.frequencies.strideOf(0);
   }
   a.length = p.x.shape[p.axis];

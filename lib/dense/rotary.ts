@@ -73,7 +73,7 @@ export interface RotaryOptions {
   offset?: Tensor | number;
   /** Frequency of pair i is base^(-2 i / dim). Default 10000. */
   base?: number;
-  /** Radians per position of each pair, f32 or f64[dim / 2], instead of `base` (scaled rotations). */
+  /** Radians per position of each pair, f32[dim / 2] (on the CPU also f64), instead of `base` (scaled rotations). */
   frequencies?: Tensor;
   /** Channels that turn, an even number; the others pass. Default all. */
   dim?: number;

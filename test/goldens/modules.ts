@@ -7,9 +7,11 @@ export type Rename = (name: string) => string;
 
 const same: Rename = (name) => name;
 
-/** Loads the inputs below `in.w.` into a module; `ours` turns their names into the module's. */
+/** Loads the inputs below `in.w.` into a module, which goes to where they lie; `ours` turns their names into the module's. */
 export function loadWeights(inputs: CaseInputs, module: Module, ours: Rename = same): void {
   const pairs = inputs.names('in.w.').map((full) => [ours(full.slice(5)), inputs.tensor(full)]);
+  const first = pairs[0]?.[1] as Tensor | undefined;
+  if (first) module.to(first.device);
   module.loadStateDict(Object.fromEntries(pairs) as Record<string, Tensor>);
 }
 

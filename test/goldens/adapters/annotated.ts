@@ -71,6 +71,7 @@ function ours(name: string): { name: string; part?: number } {
 }
 
 function load(inputs: CaseInputs, model: Module): void {
+  model.to(inputs.device);
   const dict: Record<string, number[]> = {};
   for (const full of inputs.names('in.w.')) {
     const { name } = ours(full.slice(5)); // parts come in their order

@@ -37,7 +37,12 @@ export const rotaries: Adapter = {
       'out.y_google_perceiver_ar': rotary(x, {
         ...common,
         interleaved: true,
-        frequencies: inputs.make(frequencies, [steps], 'f64'),
+        // A GPU takes no f64.
+        frequencies: inputs.make(
+          frequencies,
+          [steps],
+          inputs.device.type === 'cpu' ? 'f64' : 'f32',
+        ),
       }),
       ...gradientsOf([[interleaved, up]], { 'grad.x': x }),
       ...gradientsOf([[half, up]], { 'grad.x_half': x }),

@@ -40,7 +40,7 @@ export class PaddingAttends extends SoftmaxAttention {
     const padding = [...lengths.dataSync()].flatMap((length) =>
       Array.from({ length: n }, (_, i) => (i < length ? 0 : 1)),
     );
-    const mask = tensor(padding, { shape: [q.dim(0), 1, n, 1], dtype: q.dtype });
+    const mask = tensor(padding, { shape: [q.dim(0), 1, n, 1], dtype: q.dtype, device: q.device });
     return add(causal, mul(this.#full.forward(q, k, v, { lengths }), mask));
   }
 }
