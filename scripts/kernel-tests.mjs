@@ -1,7 +1,7 @@
-// Runs kernels on the emulator without the addon: `node scripts/kernel-tests.mjs [--planted]`.
-// test/cuda/matmul_main.cc calls every kernel of matmul over ragged shapes, schedules and both modes of
-// asynchrony. With --planted each bug of cuda/dense/matmul_planted.cuh is built in, and the program must
-// fail. Objects are kept in .cmake and compiled again when any source has changed.
+// Runs kernels on the emulator without the addon: `node scripts/kernel-tests.mjs [NAME...] [--planted]`.
+// test/cuda/NAME_main.cc calls every kernel of NAME (matmul, attention; default: all) over ragged shapes,
+// schedules and both modes of asynchrony. With --planted each bug that the kernels' sources know is built
+// in, and the program must fail. Objects are kept in .cmake and compiled again when a source has changed.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
@@ -13,25 +13,50 @@ const tree = path.join(root, '.cmake', 'kernel-tests');
 const files = readdirSync(path.join(root, 'cuda'), { recursive: true }).map((f) => `cuda/${f}`);
 const matching = (pattern) => files.filter((file) => pattern.test(file)).sort();
 
-const plainSources = [
+const shared = [
   ...matching(/^cuda\/emulator\/\w+\.cc$/),
-  'cuda/dense/matmul_plan.cc',
   'cpp/core/status.cc',
   'cpp/core/tensor_view.cc',
   'cpp/ops/check.cc',
   'cpp/ops/registry.cc',
-  'cpp/ops/dense/linear.cc',
-  'cpp/ops/dense/matmul.cc',
-  'test/cuda/matmul_main.cc',
 ];
-const kernelSources = ['cuda/tensor_map.cu', ...matching(/^cuda\/dense\/matmul\w*\.cu$/)];
-const headers = [...matching(/\.(h|cuh)$/), 'cpp/ops/dense/matmul.h', 'cpp/ops/operator.h'];
+const headers = [
+  ...matching(/\.(h|cuh)$/),
+  ...['dense', 'attention'].flatMap((family) =>
+    readdirSync(path.join(root, 'cpp/ops', family))
+      .filter((file) => file.endsWith('.h'))
+      .map((file) => `cpp/ops/${family}/${file}`),
+  ),
+  'cpp/ops/operator.h',
+];
 
-/** The file that a planted bug is built into, its number, and a case of matmul_main.cc that meets it. */
-const planted = [
-  ...[1, 2, 3, 4].map((bug) => ({ bug, file: 'cuda/dense/matmul_mma.cu', only: 'k rows' })),
-  ...[5, 6, 7].map((bug) => ({ bug, file: 'cuda/dense/matmul_fma.cu', only: 'f32 k k' })),
-];
+const numbered = (from, to, file, only) =>
+  Array.from({ length: to - from + 1 }, (_, i) => ({ bug: from + i, file, only }));
+
+// `planted`: the file that a bug is built into, its number, and the cases that meet it.
+const programs = {
+  matmul: {
+    plain: ['cuda/dense/matmul_plan.cc', 'cpp/ops/dense/linear.cc', 'cpp/ops/dense/matmul.cc'],
+    kernels: ['cuda/tensor_map.cu', ...matching(/^cuda\/dense\/matmul\w*\.cu$/)],
+    macro: 'LONGSPAN_PLANTED_MATMUL',
+    planted: [
+      ...numbered(1, 4, 'cuda/dense/matmul_mma.cu', 'k rows'),
+      ...numbered(5, 7, 'cuda/dense/matmul_fma.cu', 'f32 k k'),
+    ],
+  },
+  attention: {
+    plain: ['attention', 'attention_backward', 'attention_decode', 'problem'].map(
+      (file) => `cpp/ops/attention/${file}.cc`,
+    ),
+    kernels: matching(/^cuda\/attention\/attention\w*\.cu$/),
+    macro: 'LONGSPAN_PLANTED_ATTENTION',
+    planted: [
+      ...numbered(1, 11, 'cuda/attention/attention.cu', 'planted'),
+      ...numbered(12, 18, 'cuda/attention/attention_decode.cu', 'planted'),
+      ...numbered(19, 28, 'cuda/attention/attention_backward.cu', 'planted'),
+    ],
+  },
+};
 
 const common = ['-std=c++20', '-O2', '-g1', '-fsigned-char', '-DLONGSPAN_EMULATED=1', `-I${root}`];
 const quiet = ['-Wno-unknown-pragmas', '-Wno-psabi'];
@@ -66,28 +91,51 @@ function link(compiler, objects, program) {
   return program;
 }
 
-main(() => {
-  mkdirSync(tree, { recursive: true });
-  const compiler = process.env.CXX ?? findToolchain(process.env).cxx;
+function runKernels(name, compiler, withPlanted) {
+  const { plain, kernels, macro, planted } = programs[name];
   const kernelFlags = [...common, ...quiet, '-ffp-contract=off', ...instrument(compiler)];
+  const ours = [...shared, ...plain, `test/cuda/${name}_main.cc`];
+  // Instrumented files last: of a template that both instantiate the linker keeps the first.
   const objects = new Map([
-    ...plainSources.map((file) => [file, compile(compiler, file, [...common, ...quiet])]),
-    ...kernelSources.map((file) => [file, compile(compiler, file, kernelFlags)]),
+    ...ours.map((file) => [file, compile(compiler, file, [...common, ...quiet])]),
+    ...kernels.map((file) => [file, compile(compiler, file, kernelFlags)]),
   ]);
-  const program = link(compiler, objects.values(), path.join(tree, 'matmul'));
-  if (!process.argv.includes('--planted')) {
-    const result = run(program, process.argv.slice(2));
-    console.log(result.stdout.trimEnd());
-    if (result.status !== 0) throw new BuildProblem('kernels of matmul fail on the emulator');
+  const program = link(compiler, objects.values(), path.join(tree, name));
+  if (!withPlanted) {
+    const result = run(program, []);
+    console.log(`${name}: ${result.stdout.trimEnd()}`);
+    if (result.status !== 0) throw new BuildProblem(`kernels of ${name} fail on the emulator`);
     return;
   }
+  const unnoticed = [];
   for (const { bug, file, only } of planted) {
-    const object = compile(compiler, file, [...kernelFlags, `-DLONGSPAN_PLANTED_MATMUL=${bug}`]);
-    const others = [...objects].filter(([name]) => name !== file).map(([, made]) => made);
-    const broken = link(compiler, [...others, object], path.join(tree, `matmul-${bug}`));
+    const object = compile(compiler, file, [...kernelFlags, `-D${macro}=${bug}`]);
+    const others = [...objects].filter(([made]) => made !== file).map(([, made]) => made);
+    const broken = link(compiler, [...others, object], path.join(tree, `${name}-planted`));
     const result = run(broken, [only]);
-    const found = result.stdout.split('\n').find((line) => /RACE|UNINITIALISED/.test(line));
-    if (result.status === 0 || !found) throw new BuildProblem(`planted bug ${bug} is not noticed`);
-    console.log(`planted bug ${bug}: ${found.slice(found.search(/RACE|UNINIT/))}`);
+    const noticed = result.status !== 0;
+    if (!noticed) unnoticed.push(bug);
+    const found = result.stdout.split('\n').find((line) => /[A-Z]{4}/.test(line)) ?? '';
+    console.log(
+      `${name}, planted bug ${bug}: ${noticed ? found.trim().slice(0, 160) : 'NOT NOTICED'}`,
+    );
+  }
+  if (unnoticed.length > 0) {
+    throw new BuildProblem(`planted bugs of ${name} that are not noticed: ${unnoticed.join(', ')}`);
+  }
+}
+
+main(() => {
+  const names = process.argv.slice(2).filter((word) => word !== '--planted');
+  const unknown = names.find((name) => !(name in programs));
+  if (unknown) {
+    throw new BuildProblem(
+      `no kernels '${unknown}'. There are ${Object.keys(programs).join(', ')}`,
+    );
+  }
+  mkdirSync(tree, { recursive: true });
+  const compiler = process.env.CXX ?? findToolchain(process.env).cxx;
+  for (const name of names.length > 0 ? names : Object.keys(programs)) {
+    runKernels(name, compiler, process.argv.includes('--planted'));
   }
 });

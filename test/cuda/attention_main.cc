@@ -1,5 +1,6 @@
-// The attention kernels against the CPU operator in float64, over ragged shapes, schedules and both
-// modes of asynchrony of the emulator. Usage: attention_main [forward|decode|backward|planted]...
+// The attention kernels against the naive formula in float64, over ragged shapes, schedules and
+// both modes of asynchrony of the emulator. Usage: attention_main
+// [forward|decode|backward|planted]...
 //
 // A result passes when its error is at most twice (gradients: three times) that of the naive
 // formula with the same inputs and scores, weights and results rounded to their type; all schedules
@@ -22,6 +23,23 @@
 #include "cuda/emulator/control.h"
 
 namespace longspan {
+
+// The CPU's kernels are not linked.
+#define LONGSPAN_ABSENT(level)                                                        \
+  namespace level {                                                                   \
+  Status attention(const ops::Attention&, Context&) { return {}; }                    \
+  Status attentionBackward(const ops::AttentionBackward&, Context&) { return {}; }    \
+  Status attentionDecode(const ops::AttentionDecode&, Context&) { return {}; }        \
+  size_t attentionWorkspace(const ops::Attention&, int) { return 0; }                 \
+  size_t attentionBackwardWorkspace(const ops::AttentionBackward&, int) { return 0; } \
+  size_t attentionDecodeWorkspace(const ops::AttentionDecode&, int) { return 0; }     \
+  }
+namespace cpu {
+Level level() { return Level::portable; }
+LONGSPAN_ABSENT(portable)
+LONGSPAN_ABSENT(v3)
+LONGSPAN_ABSENT(v4)
+}  // namespace cpu
 
 // The backend's, which this program goes without.
 Status cuda::statusOf(cudaError_t error) {
