@@ -32,7 +32,7 @@ export function testDevices(): ('cpu' | 'cuda')[] {
   return hasCuda ? ['cpu', 'cuda'] : ['cpu'];
 }
 
-/** `describe` where there is a GPU, else `describe.skip`. */
+/** `describe` where there is a GPU; skipped on an addon without one, which a sanitizer's build is. */
 export const describeCuda: typeof describe = hasCuda ? describe : describe.skip;
 
 type Results = Tensor | readonly Tensor[];
