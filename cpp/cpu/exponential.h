@@ -71,7 +71,8 @@ LONGSPAN_INLINE vf vexp2Fast(vf x) {
   const vf n = shifted - magic;
   const vf p = detail::poly(x - n, vbroadcast(0x1.5bee94p-10f), 0x1.3ce9d2p-7f, 0x1.c6b6b4p-5f,
                             0x1.ebf9bep-3f, 0x1.62e42ap-1f, 1.0f);
-  const vf y = (vf)((vi)p + ((vi)shifted << 23));
+  // Unsigned: for what is masked below the exponent wraps around.
+  const vf y = (vf)((vu)p + ((vu)shifted << 23));
   return (vf)((vi)y & ~(x < -126.0f));
 #endif
 }
