@@ -152,7 +152,10 @@ test('wrong arguments are named', () => {
 });
 
 describeCuda('on cuda', () => {
-  const on = device('cuda');
+  let on: Device;
+  beforeAll(() => {
+    on = device('cuda');
+  });
   test.each([
     [5, 3],
     [23, 239],
