@@ -14,6 +14,8 @@ namespace {
 // About 20 us before the thread sleeps: operators usually arrive faster than a futex wakes.
 constexpr int kStreamSpins = 1000;
 
+constexpr char kReplay[] = "replay";
+
 // Run-time failures carry the operator's name; out of memory keeps its sizes.
 Status named(const char* name, const Status& status) {
   const Status::Detail& d = status.detail();
@@ -116,7 +118,9 @@ Status Stream::execute(Task& task) {
   }
   if (!lane_->immediate()) noteUses(task, memory.get());
   if (workspace.data != nullptr) memory->free(workspace.data, workspace.bytes);
-  return status.ok() ? status : named(task.name, status);
+  // The step of a replay that failed has its name already.
+  if (status.ok() || (task.name == kReplay && !status.detail().field.empty())) return status;
+  return named(task.name, status);
 }
 
 // Memory of another order must not return there before this lane is done with it.
@@ -172,6 +176,7 @@ void Stream::record(Task& task, const Status& status) {
 }
 
 uint64_t Stream::replay(const std::shared_ptr<Graph>& graph, Task task) {
+  task.name = kReplay;
   for (const Graph::Step& step : graph->steps) {
     task.workspaceBytes = std::max(task.workspaceBytes, step.workspaceBytes);
   }

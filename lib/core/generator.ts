@@ -107,6 +107,14 @@ export class Generator {
     return other;
   }
 
+  /** Frees the state; nothing can be drawn afterwards. */
+  dispose(): void {
+    this.#state.dispose();
+  }
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
   /**
    * Reserves numbers for one operator: a copy of the state before, which the operator reads.
    *

@@ -6,6 +6,7 @@ import { checkOptions } from '../core/options.js';
 import { copy, full } from '../core/primitives.js';
 import { tidy } from '../core/scope.js';
 import type { Tensor } from '../core/tensor.js';
+import { reshape } from '../core/views.js';
 import { argmax } from '../dense/index.js';
 import type { DecodingState } from '../nn/decoding-state.js';
 import {
@@ -14,6 +15,7 @@ import {
   beamSearch,
   type Hypothesis,
 } from '../train/beam-search.js';
+import { DecodingLoop, wantsCapture } from '../train/decoding-loop.js';
 import type { Transformer } from './transformer.js';
 
 /**
@@ -58,6 +60,8 @@ export interface GreedyOptions {
   eos: number;
   /** Most tokens to generate, the end token included. Default: the source's length and 50. */
   maxSteps?: number;
+  /** Record the step once and replay it, see `GenerateOptions`. */
+  capture?: boolean;
   signal?: AbortSignal;
 }
 
@@ -78,27 +82,31 @@ export async function greedy(
   source: Tensor,
   options: GreedyOptions,
 ): Promise<number[][]> {
-  checkOptions('greedy', options, ['bos', 'eos', 'maxSteps', 'signal']);
+  checkOptions('greedy', options, ['bos', 'eos', 'maxSteps', 'capture', 'signal']);
   const { bos, eos, signal } = options;
   const [batch, length] = source.shape as [number, number];
   const steps = options.maxSteps ?? Math.min(length + 50, model.config.maxLength);
+  const capture = wantsCapture('greedy', model, source.device, options.capture);
   using state = model.initState(source, { capacity: steps });
   const found: number[][] = Array.from({ length: batch }, () => []);
-  let ids = full([batch, 1], bos, { dtype: 'i32', device: source.device });
-  try {
-    for (let step = 0; step < steps; step++) {
-      if (signal?.aborted) throw new AbortError('decoding was aborted', { cause: signal.reason });
-      const next = tidy(() => argmax(model.step(ids, state), -1));
-      ids.dispose();
-      ids = next;
-      const tokens = await ids.data();
-      for (const [row, sequence] of found.entries()) {
-        if (sequence.at(-1) !== eos) sequence.push(tokens[row] as number);
-      }
-      if (found.every((sequence) => sequence.at(-1) === eos)) break;
+  const start = full([batch], bos, { dtype: 'i32', device: source.device });
+  using loop = new DecodingLoop({
+    first: start,
+    step: (ids) => argmax(reshape(model.step(ids, state), [batch, -1]), -1),
+    state,
+    capture,
+  });
+  start.dispose();
+  loop.advance();
+  for (let step = 1; step <= steps; step++) {
+    if (signal?.aborted) throw new AbortError('decoding was aborted', { cause: signal.reason });
+    const choice = loop.read();
+    if (step < steps) loop.advance(); // runs while these tokens are read
+    const tokens = await choice;
+    for (const [row, sequence] of found.entries()) {
+      if (sequence.at(-1) !== eos) sequence.push(tokens[row] as number);
     }
-  } finally {
-    ids.dispose();
+    if (found.every((sequence) => sequence.at(-1) === eos)) break;
   }
   return found;
 }

@@ -167,6 +167,11 @@ export class TransformerLM extends Module {
     this.#initialise(made);
   }
 
+  /** Whether `step` may be recorded and replayed: as its mechanisms say. */
+  get capturable(): boolean {
+    return this.stack.layers.every(({ selfAttn }) => selfAttn.mechanism.capturable);
+  }
+
   /** A new model of a configuration. */
   static fromConfig(config: TransformerLMConfig, options: LayerOptions = {}): TransformerLM {
     return new TransformerLM({ ...config, ...options });

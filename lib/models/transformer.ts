@@ -157,6 +157,11 @@ export class Transformer extends Module {
     this.#initialise(made);
   }
 
+  /** Whether `step` may be recorded and replayed: as the decoder's mechanisms say. */
+  get capturable(): boolean {
+    return this.decoder.layers.every(({ selfAttn }) => selfAttn.mechanism.capturable);
+  }
+
   /** A new model of a configuration. */
   static fromConfig(config: TransformerConfig, options: LayerOptions = {}): Transformer {
     return new Transformer({ ...config, ...options });

@@ -63,15 +63,29 @@ export class DecodingState {
       const remedy = `Give [${this.batch}, T], the batch the state was made for`;
       throw new ArgumentError('ERR_SHAPE', operator, 'ids', ids.toString(), remedy);
     }
-    if (this.#length + (count as number) > this.capacity) {
-      throw new ArgumentError(
-        'ERR_SHAPE',
-        operator,
-        'ids',
-        `${ids.toString()} after ${this.#length} tokens`,
-        `The state has room for ${this.capacity}; make it with a larger capacity`,
-      );
-    }
+    this.#checkRoom(operator, 'ids', ids.toString(), count as number);
+  }
+
+  /**
+   * Counts `count` tokens that the replay of a recorded step takes in: it advances `positions` and the
+   * layers' states, but nothing on the host.
+   *
+   * @throws ArgumentError when there is no room for them
+   */
+  replaying(count: number): void {
+    this.#checkRoom('DecodingState.replaying', 'count', String(count), count);
+    this.#length += count;
+  }
+
+  #checkRoom(operator: string, argument: string, given: string, count: number): void {
+    if (this.#length + count <= this.capacity) return;
+    throw new ArgumentError(
+      'ERR_SHAPE',
+      operator,
+      argument,
+      `${given} after ${this.#length} tokens`,
+      `The state has room for ${this.capacity}; make it with a larger capacity`,
+    );
   }
 
   /** @internal i32 [batch, count]: positions of the next tokens. */

@@ -78,6 +78,12 @@ export abstract class Mechanism extends Module {
   readonly random: boolean = false;
   /** Whether {@link initState} and {@link step} exist. */
   readonly decodes: boolean = false;
+  /**
+   * Whether {@link step} may be recorded by `device.capture` and replayed: all that changes from step to
+   * step is read from device tensors, and the state keeps its tensors. Steps of mechanisms that leave
+   * it false are enqueued anew for each token.
+   */
+  readonly capturable: boolean = false;
   /** Whether there may be fewer key heads than query heads. */
   readonly groupedHeads: boolean = false;
   /** Whether keys may be of another length than queries. */

@@ -2,22 +2,18 @@
 
 import { noGrad } from '../core/autograd/index.js';
 import { tensor } from '../core/create.js';
-import { AbortError, ArgumentError, UnsupportedError } from '../core/errors.js';
+import { type Device, device as deviceOf } from '../core/device.js';
+import { AbortError, ArgumentError, OperatorError, UnsupportedError } from '../core/errors.js';
+import { Generator } from '../core/generator.js';
 import { checkOptions } from '../core/options.js';
-import { Random } from '../core/random.js';
 import { tidy } from '../core/scope.js';
 import type { Tensor } from '../core/tensor.js';
-import { slice } from '../core/views.js';
 import type { Module } from '../nn/index.js';
-import { type SamplingOptions, sampleToken, samplingOptions } from './sampling.js';
-
-/** What a decoder remembers. */
-export interface DecoderState {
-  dispose(): void;
-}
+import { type Capturable, type DecoderState, DecodingLoop, wantsCapture } from './decoding-loop.js';
+import { type SamplingOptions, sampleLast, samplingOptions } from './sampling.js';
 
 /** A model that generates: logits of the next token, over a whole sequence or token by token. */
-export interface DecoderModel extends Module {
+export interface DecoderModel extends Module, Capturable {
   readonly config: { readonly vocabSize: number; readonly maxLength?: number };
   /** i32 [B, N] to [B, N, vocabSize]. */
   forward(ids: Tensor): Tensor;
@@ -43,6 +39,11 @@ export interface GenerateOptions extends SamplingOptions {
   overflow?: 'refuse' | 'window';
   /** Remember keys and values of earlier tokens (default), or compute everything again each time. */
   useCache?: boolean;
+  /**
+   * Record the step for one token once and replay it for each: on a GPU one launch instead of one per
+   * operator. By default on a GPU, where the model is `capturable`; the tokens are the same.
+   */
+  capture?: boolean;
   signal?: AbortSignal;
 }
 
@@ -55,6 +56,7 @@ const optionNames = [
   'stop',
   'overflow',
   'useCache',
+  'capture',
   'signal',
 ];
 
@@ -86,65 +88,91 @@ function checkPrompt(prompt: ArrayLike<number>, vocabSize: number): number[] {
   return ids;
 }
 
-/** Gives the logits after the tokens so far; remembers as little or as much as it likes. */
-interface Reader {
-  /** @param fresh tokens since the last call, the last entries of `all` */
-  logits(all: readonly number[], fresh: number): Promise<ArrayLike<number>>;
+/** Chooses the token that follows. */
+interface Chooser {
+  /** Enqueues a choice after all of these tokens. */
+  start(tokens: readonly number[]): void;
+  /** Enqueues a choice after the token chosen last, whatever it is; absent: that must be known. */
+  advance?(): void;
+  /** The newest choice; later ones do not change it. */
+  read(): Promise<Int32Array>;
   dispose(): void;
 }
 
-function ids(model: Module, tokens: readonly number[]): Tensor {
-  const device = model.parameters()[0]?.device;
+/** What both kinds of {@link Chooser} are made of. */
+interface Choosing {
+  readonly model: DecoderModel;
+  readonly device: Device;
+  /** i32 [1] from the logits [1, T, V]. */
+  readonly choose: (logits: Tensor) => Tensor;
+}
+
+function idsOn(device: Device, tokens: readonly number[]): Tensor {
   return tensor(Int32Array.from(tokens), { shape: [1, tokens.length], device });
 }
 
-/** [1, T, V] to the V numbers of the last position. */
-async function lastRow(logits: Tensor): Promise<ArrayLike<number>> {
-  const n = logits.dim(1);
-  const row = tidy(() =>
-    noGrad(() =>
-      slice(logits, 1, n - 1, n)
-        .to('f32')
-        .contiguous(),
-    ),
-  );
-  try {
-    return await row.data();
-  } finally {
-    row.dispose();
-    logits.dispose();
-  }
-}
-
-function recomputing(model: DecoderModel): Reader {
+/** Computes everything again for each token. */
+function recomputing({ model, device, choose }: Choosing): Chooser {
+  let chosen: Tensor | null = null;
   return {
-    logits: (all) => lastRow(tidy(() => noGrad(() => model.forward(ids(model, all))))),
-    dispose: () => undefined,
-  };
-}
-
-function caching(model: DecoderModel, capacity: number): Reader {
-  let state = model.initState(1, capacity);
-  let length = 0;
-  return {
-    logits(all, fresh) {
-      // A window that moved has forgotten tokens, so all of it is new.
-      if (length + fresh !== all.length) {
-        state.dispose();
-        state = model.initState(1, capacity);
-        length = 0;
-      }
-      const tokens = all.slice(length);
-      length = all.length;
-      return lastRow(tidy(() => noGrad(() => model.step(ids(model, tokens), state))));
+    start(tokens) {
+      chosen?.dispose();
+      chosen = tidy(() => noGrad(() => choose(model.forward(idsOn(device, tokens)))));
     },
-    dispose: () => state.dispose(),
+    read: () => (chosen as Tensor).data() as Promise<Int32Array>,
+    dispose: () => chosen?.dispose(),
   };
+}
+
+/** Remembers earlier tokens in the model's state. */
+function caching({ model, device, choose }: Choosing, capacity: number, capture: boolean): Chooser {
+  let state: DecoderState | null = null;
+  let loop: DecodingLoop | null = null;
+  const dispose = () => {
+    loop?.dispose();
+    state?.dispose();
+  };
+  const step = (ids: Tensor) => choose(model.step(ids, state as DecoderState));
+  return {
+    start(tokens) {
+      dispose();
+      const empty = model.initState(1, capacity);
+      state = empty;
+      const first = tidy(() => noGrad(() => step(idsOn(device, tokens))));
+      loop = new DecodingLoop({ first, step, state: empty, capture });
+      first.dispose();
+    },
+    advance: () => loop?.advance(),
+    read: () => (loop as DecodingLoop).read(),
+    dispose,
+  };
+}
+
+/** The token, once it is chosen. */
+async function chosenBy(choice: Promise<Int32Array>): Promise<number> {
+  let cause: unknown;
+  try {
+    const [token] = await choice;
+    // What the CPU refuses to draw from, a GPU answers with -1.
+    if (token !== undefined && token >= 0) return token;
+  } catch (error) {
+    if (!(error instanceof OperatorError && error.operator === 'categorical')) throw error;
+    cause = error;
+  }
+  throw new OperatorError('generate: no token can be drawn from what the model gave', {
+    operator: 'generate',
+    argument: 'model',
+    value: 'logits that are NaN, or of which none is finite',
+    remedy: 'Use an earlier checkpoint: its training diverged, or its weights are damaged',
+    cause,
+  });
 }
 
 /**
  * Continues a sequence, token by token. The model is put into inference mode meanwhile. With the cache
- * a token costs one position; the tokens are those that computing everything again would give.
+ * a token costs one position; the tokens are those that computing everything again would give. Tokens
+ * are chosen on the device, and the next step is enqueued before the last token is read; equal logits
+ * and seeds give equal tokens on every device.
  *
  * @param prompt tokens to continue, at least one
  * @returns the new tokens, one at a time, as soon as each is chosen
@@ -187,24 +215,42 @@ export async function* generate(
   }
   if (needed > limit && limit < 2)
     throw new UnsupportedError('generate: a model of length 1 has no window to move');
-  const random = new Random(seed);
+  const device = model.parameters()[0]?.device ?? deviceOf();
+  const capture = wantsCapture('generate', model, device, options.capture);
+  if (options.capture && !useCache)
+    throw refuse('capture', true, 'Leave useCache on: only its steps are alike');
+  if (maxTokens === 0) return;
+  using generator = new Generator(seed, device);
+  const choosing: Choosing = {
+    model,
+    device,
+    choose: (logits) => sampleLast(logits, generator, sampling),
+  };
   const training = model.training;
   model.eval();
-  const reader = useCache ? caching(model, Math.min(needed, limit)) : recomputing(model);
+  const chooser = useCache
+    ? caching(choosing, Math.min(needed, limit), capture)
+    : recomputing(choosing);
   try {
     let window = tokens.length > limit ? tokens.slice(-limit) : tokens;
-    let fresh = window.length;
-    for (let made = 0; made < maxTokens; made++) {
+    let ahead = false;
+    for (let made = 1; ; made++) {
       if (signal?.aborted) throw new AbortError('generation was aborted', { cause: signal.reason });
-      const token = sampleToken(await reader.logits(window, fresh), random, sampling);
+      if (!ahead) chooser.start(window);
+      const choice = chooser.read();
+      const full = window.length >= limit;
+      // The next step runs while this token is read and used.
+      ahead = made < maxTokens && !full && chooser.advance !== undefined;
+      if (ahead) chooser.advance?.();
+      const token = await chosenBy(choice);
       if (stop.includes(token)) return;
       yield token;
-      if (window.length >= limit) window = window.slice(-Math.floor(limit / 2));
+      if (made === maxTokens) return;
+      if (full) window = window.slice(-Math.floor(limit / 2));
       window.push(token);
-      fresh = 1;
     }
   } finally {
-    reader.dispose();
+    chooser.dispose();
     model.train(training);
   }
 }

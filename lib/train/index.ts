@@ -7,12 +7,8 @@ export {
   readCheckpointInfo,
   saveCheckpoint,
 } from './checkpoint.js';
-export {
-  type DecoderModel,
-  type DecoderState,
-  type GenerateOptions,
-  generate,
-} from './generate.js';
+export type { Capturable, DecoderState } from './decoding-loop.js';
+export { type DecoderModel, type GenerateOptions, generate } from './generate.js';
 export { type GenerateTextOptions, generateText } from './generate-text.js';
 export { type Evaluation, History, type HistoryState } from './history.js';
 export {
@@ -27,7 +23,7 @@ export {
 export { loadLanguageModel } from './language-model.js';
 export type { LossScaleOptions } from './loss-scale.js';
 export { findCheckpoint, openRun, RunDirectory, type StoredCheckpoint } from './run-directory.js';
-export { type SamplingOptions, sampleToken } from './sampling.js';
+export type { SamplingOptions } from './sampling.js';
 export { type BatchSource, textSource } from './source.js';
 export {
   finishRun,

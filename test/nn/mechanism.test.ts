@@ -1,5 +1,13 @@
-import { type Mechanism, mechanismFrom, registerMechanism, SoftmaxAttention } from 'longspan';
 import {
+  device,
+  type Mechanism,
+  mechanismFrom,
+  registerMechanism,
+  SoftmaxAttention,
+} from 'longspan';
+import { testDevices } from '../support/devices.js';
+import {
+  checkCapture,
   checkCausality,
   checkReorder,
   checkStep,
@@ -34,6 +42,12 @@ describe.each(mechanisms)('%s', (_, make, options) => {
 
   test('states reorder and reset', () => {
     checkReorder(make(), options);
+  });
+
+  if (!make().capturable) return;
+
+  test.each(testDevices())('a step is recorded once and replayed on %s', (name) => {
+    checkCapture(make(), options, device(name));
   });
 });
 

@@ -1,9 +1,12 @@
 /** Tests that every mechanism passes, whatever it computes. */
 import {
+  type Device,
   type DType,
   device,
   Generator,
+  type Graph,
   type Mechanism,
+  type MechanismState,
   noGrad,
   normal,
   type Tensor,
@@ -26,6 +29,8 @@ interface Heads {
   k: Tensor;
   v: Tensor;
 }
+
+type Three = [q: Tensor, k: Tensor, v: Tensor];
 
 const complete = ({
   batch = 2,
@@ -151,5 +156,44 @@ export function checkReorder(mechanism: Mechanism, options: MechanismCase = {}):
     expect(values(again)).toEqual(values(fresh));
     state.dispose();
     other.dispose();
+  });
+}
+
+/**
+ * Requires that a step recorded once and replayed for each token gives what steps enqueued one by one
+ * give, bit for bit.
+ */
+export function checkCapture(
+  mechanism: Mechanism,
+  options: MechanismCase = {},
+  on: Device = device('cpu'),
+): void {
+  const { batch, heads: h, kvHeads, length, dim, valueDim, dtype } = complete(options);
+  const drawn = draw(options, 14);
+  expect(mechanism.capturable).toBe(true);
+  noGrad(() => {
+    const shape = { batch, heads: h, kvHeads, keyDim: dim, valueDim, capacity: length, dtype };
+    const [eager, recorded] = [0, 1].map(() => mechanism.initState({ ...shape, device: on })) as [
+      MechanismState,
+      MechanismState,
+    ];
+    const token = (t: Tensor, i: number) => t.slice(2, i, i + 1).contiguous();
+    const input = [drawn.q, drawn.k, drawn.v].map((t) => token(t, 0).to(on)) as Three;
+    const step = () => mechanism.step(...input, recorded);
+    let graph: Graph<Tensor> | null = null;
+    for (let i = 0; i < length; i++) {
+      const now = [drawn.q, drawn.k, drawn.v].map((t) => token(t, i)) as Three;
+      now.forEach((t, part) => void (input[part] as Tensor).write(t.dataSync()));
+      const expected = mechanism.step(...(now.map((t) => t.to(on)) as Three), eager);
+      if (i === 0) expect(values(step())).toEqual(values(expected));
+      else {
+        if (graph) graph.replay();
+        else graph = on.capture(step);
+        expect(values(graph.result)).toEqual(values(expected));
+      }
+    }
+    graph?.dispose();
+    eager.dispose();
+    recorded.dispose();
   });
 }

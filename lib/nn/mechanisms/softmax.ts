@@ -43,6 +43,7 @@ export class SoftmaxAttention extends Mechanism {
   readonly name = 'softmax';
   readonly causality: Causality;
   override readonly decodes: boolean;
+  override readonly capturable: boolean;
   override readonly groupedHeads = true;
   override readonly cross = true;
   readonly #options: SoftmaxAttentionOptions;
@@ -53,6 +54,7 @@ export class SoftmaxAttention extends Mechanism {
     this.#options = { ...options };
     this.causality = options.causal ? 'causal' : 'full';
     this.decodes = this.causality === 'causal';
+    this.capturable = this.decodes;
   }
 
   forward(q: Tensor, k: Tensor, v: Tensor, context: MechanismContext = {}): Tensor {
