@@ -86,22 +86,36 @@ struct Silu {
 
 }  // namespace pointwise
 
-// activation(x), chosen at run time by a branch that all threads take alike.
-__device__ __forceinline__ float activated(ops::Activation activation, float x) {
+namespace pointwise {
+template <class Function, int N>
+__device__ __forceinline__ void apply(float (&x)[N]) {
+#pragma unroll
+  for (int i = 0; i < N; ++i) x[i] = Function::value(x[i]);
+}
+}  // namespace pointwise
+
+// x becomes activation(x), chosen at run time by a branch that all threads take alike.
+template <int N>
+__device__ __forceinline__ void activate(ops::Activation activation, float (&x)[N]) {
   switch (activation) {
     case ops::Activation::relu:
-      return pointwise::Relu::value(x);
+      return pointwise::apply<pointwise::Relu>(x);
     case ops::Activation::gelu:
-      return pointwise::Gelu::value(x);
+      return pointwise::apply<pointwise::Gelu>(x);
     case ops::Activation::geluTanh:
-      return pointwise::GeluTanh::value(x);
+      return pointwise::apply<pointwise::GeluTanh>(x);
     case ops::Activation::silu:
-      return pointwise::Silu::value(x);
+      return pointwise::apply<pointwise::Silu>(x);
     case ops::Activation::reluSquared:
-      return pointwise::ReluSquared::value(x);
+      return pointwise::apply<pointwise::ReluSquared>(x);
     default:
-      return x;
+      return;
   }
+}
+__device__ __forceinline__ float activated(ops::Activation activation, float x) {
+  float one[1] = {x};
+  activate(activation, one);
+  return one[0];
 }
 
 // Its slope at x; for relu x may be the output.

@@ -1,4 +1,6 @@
 // The encoder is a driver function: found at run time, so that nothing links against libcuda.
+#include <atomic>
+
 #include "cuda/tensor_map.h"
 
 namespace longspan::cuda {
@@ -39,13 +41,16 @@ CUtensorMapSwizzle swizzleOf(int bytes) {
 using Encode = decltype(&cuTensorMapEncodeTiled);
 
 cudaError_t findEncoder(Encode* encode) {
+  static std::atomic<Encode> known = nullptr;
+  *encode = known;
+  if (*encode != nullptr) return cudaSuccess;
   void* entry = nullptr;
   cudaDriverEntryPointQueryResult found;
   const cudaError_t error = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry,
                                                              12000, cudaEnableDefault, &found);
   if (error != cudaSuccess) return error;
   if (found != cudaDriverEntryPointSuccess) return cudaErrorNotSupported;
-  *encode = reinterpret_cast<Encode>(entry);
+  known = *encode = reinterpret_cast<Encode>(entry);
   return cudaSuccess;
 }
 

@@ -36,12 +36,21 @@ const numbered = (from, to, file, only) =>
 // `planted`: the file that a bug is built into, its number, and the cases that meet it.
 const programs = {
   matmul: {
-    plain: ['cuda/dense/matmul_plan.cc', 'cpp/ops/dense/linear.cc', 'cpp/ops/dense/matmul.cc'],
-    kernels: ['cuda/tensor_map.cu', ...matching(/^cuda\/dense\/matmul\w*\.cu$/)],
+    plain: [
+      ...matching(/^cuda\/dense\/matmul\w*\.cc$/),
+      'cpp/ops/dense/linear.cc',
+      'cpp/ops/dense/matmul.cc',
+    ],
+    kernels: [
+      'cuda/core/sm90a.cu',
+      'cuda/tensor_map.cu',
+      ...matching(/^cuda\/dense\/matmul\w*\.cu$/),
+    ],
     macro: 'LONGSPAN_PLANTED_MATMUL',
     planted: [
       ...numbered(1, 4, 'cuda/dense/matmul_mma.cu', 'k rows'),
       ...numbered(5, 7, 'cuda/dense/matmul_fma.cu', 'f32 k k'),
+      ...numbered(8, 14, 'cuda/dense/matmul_wgmma.cu', 'wgmma planted'),
     ],
   },
   attention: {
@@ -115,7 +124,8 @@ function runKernels(name, compiler, withPlanted) {
     const result = run(broken, [only]);
     const noticed = result.status !== 0;
     if (!noticed) unnoticed.push(bug);
-    const found = result.stdout.split('\n').find((line) => /[A-Z]{4}/.test(line)) ?? '';
+    const lines = result.stdout.split('\n');
+    const found = lines.find((line) => /[A-Z]{4}/.test(line)) ?? lines[0];
     console.log(
       `${name}, planted bug ${bug}: ${noticed ? found.trim().slice(0, 160) : 'NOT NOTICED'}`,
     );

@@ -1,5 +1,6 @@
 // matmul and linear on CUDA: a plan (matmul_plan.h) and the launches it asks for. Kernels, costs
-// and predictions: matmul_mma.cu (16-bit floats, tf32), matmul_fma.cu (f32).
+// and predictions: matmul_wgmma.cu (16-bit floats on sm_90a), matmul_mma.cu (16-bit floats, tf32),
+// matmul_fma.cu (f32).
 #include "cpp/ops/dense/linear.h"
 #include "cuda/dense/matmul_plan.h"
 
@@ -13,6 +14,8 @@ const void* addressOf(const TensorView& view) {
 
 cudaError_t launchProduct(const Plan& plan, const Problem& problem, DType type, Context& context) {
   switch (plan.kernel) {
+    case Kernel::wgmma:
+      return launchWgmma(problem, type, plan.tile, context.gpu.multiprocessors, context.stream);
     case Kernel::fma:
       return launchFma(problem, plan.tile, context.stream);
     default:

@@ -61,10 +61,7 @@ class Epilogue {
     if (p_.preactivation != nullptr) {
       storeRun(static_cast<T*>(p_.preactivation) + at, x, count_, whole_);
     }
-    if (p_.activation != ops::Activation::none) {
-#pragma unroll
-      for (int i = 0; i < N; ++i) x[i] = activated(p_.activation, x[i]);
-    }
+    activate(p_.activation, x);
     storeRun(static_cast<T*>(p_.y) + at, x, count_, whole_);
   }
 

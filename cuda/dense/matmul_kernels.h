@@ -18,6 +18,12 @@ inline constexpr TileSize kStridedTile{64, 64, 32};  // operands without `vector
 inline constexpr TileSize kLargeTile{128, 128, 32}, kSmallTile{64, 64, 64}, kThinTile{16, 128, 64};
 cudaError_t launchMma(const Problem& p, DType type, TileSize tile, cudaStream_t stream);
 
+// f16 and bf16 on the tensor cores of sm_90a (wgmma), for operands that bulk copies reach (`mapped`
+// in matmul_maps.h) and K > 0, in as many blocks as the GPU has multiprocessors.
+inline constexpr TileSize kWideTile{128, 256, 64}, kSquareTile{128, 128, 64};
+cudaError_t launchWgmma(const Problem& p, DType type, TileSize tile, int multiprocessors,
+                        cudaStream_t stream);
+
 // f32 with f32 arithmetic.
 inline constexpr TileSize kLargeTileF32{128, 128, 8}, kSmallTileF32{64, 64, 16},
     kThinTileF32{16, 128, 16};

@@ -21,6 +21,9 @@ class SliceWalk {
     }
   }
   __device__ __forceinline__ bool any() const { return left_ > 0; }
+  // The next slice: its place along K, and the sum that it belongs to.
+  __device__ __forceinline__ int slice() const { return slice_; }
+  __device__ __forceinline__ int sum() const { return sum_; }
   // Indices of K that the slice has, at most `depth`.
   __device__ __forceinline__ int depth(int depth) const {
     const int64_t left = p_.k - int64_t{slice_} * depth;

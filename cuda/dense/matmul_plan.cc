@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "cuda/core/sm90a.h"
+#include "cuda/dense/matmul_maps.h"
+
 namespace longspan::cuda::matmul {
 namespace {
 
@@ -94,17 +97,22 @@ Packing pack(Operand& x, int64_t rows, Problem& p, bool isA) {
 // share of it that a single block reaches. From the instruction rates of an H100, derated; only
 // ratios matter.
 struct Cost {
+  Kernel kernel;
   TileSize tile;
   double rate;
   int resident;
   double alone;
 };
-constexpr Cost kMma[] = {
-    {kLargeTile, 2400, 2, 0.6}, {kSmallTile, 1700, 4, 0.35}, {kThinTile, 600, 3, 0.45}};
-constexpr Cost kMmaStrided[] = {{kStridedTile, 400, 3, 0.4}};
-constexpr Cost kFma[] = {
-    {kLargeTileF32, 190, 2, 0.7}, {kSmallTileF32, 140, 2, 0.6}, {kThinTileF32, 100, 4, 0.4}};
-constexpr Cost kTf32[] = {{kTileTf32, 1000, 2, 0.6}};
+constexpr Cost kWgmma[] = {{Kernel::wgmma, kWideTile, 3300, 1, 1.0},
+                           {Kernel::wgmma, kSquareTile, 2800, 1, 1.0}};
+constexpr Cost kMma[] = {{Kernel::mma, kLargeTile, 2400, 2, 0.6},
+                         {Kernel::mma, kSmallTile, 1700, 4, 0.35},
+                         {Kernel::mma, kThinTile, 600, 3, 0.45}};
+constexpr Cost kMmaStrided[] = {{Kernel::mma, kStridedTile, 400, 3, 0.4}};
+constexpr Cost kFma[] = {{Kernel::fma, kLargeTileF32, 190, 2, 0.7},
+                         {Kernel::fma, kSmallTileF32, 140, 2, 0.6},
+                         {Kernel::fma, kThinTileF32, 100, 4, 0.4}};
+constexpr Cost kTf32[] = {{Kernel::tf32, kTileTf32, 1000, 2, 0.6}};
 
 constexpr double kClocksPerUs = 1600, kBytesPerUs = 3.4e6, kStartUs = 1.5, kLaunchUs = 2.5;
 
@@ -131,11 +139,13 @@ double microseconds(const Problem& p, const Cost& cost, int splits, size_t eleme
   return total;
 }
 
+// The quickest of `costs` becomes the plan's, if it is quicker than `best` microseconds; returns
+// those that the plan takes then.
 template <size_t kCount>
-void choose(Plan& plan, const Cost (&costs)[kCount], size_t elementBytes, int multiprocessors) {
+double choose(Plan& plan, const Cost (&costs)[kCount], size_t elementBytes, int multiprocessors,
+              double best = 0) {
   constexpr int kLeastSlices = 4;  // of a part of K
   Problem& p = plan.problem;
-  double best = 0;
   for (const Cost& cost : costs) {
     const int64_t slices = p.sums * ceilDivide(p.k, cost.tile.depth);
     for (int splits : {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64}) {
@@ -143,10 +153,12 @@ void choose(Plan& plan, const Cost (&costs)[kCount], size_t elementBytes, int mu
       const double us = microseconds(p, cost, splits, elementBytes, multiprocessors);
       if (best > 0 && us >= best) continue;
       best = us;
+      plan.kernel = cost.kernel;
       plan.tile = cost.tile;
       p.splits = splits;
     }
   }
+  return best;
 }
 
 }  // namespace
@@ -163,16 +175,16 @@ bool fits(const ops::Matmul& p) {
 Plan planOf(const ops::Matmul& p, const Gpu& gpu) {
   // From so many FLOPs on a copy of an operand pays for itself.
   constexpr double kWorthPacking = 1e8;
+  // Thinner products are bound by their bytes, which mma.sync's thin tile reads as well without
+  // multiplying that many zeros.
+  constexpr int64_t kLeastSide = 64;
   Plan plan;
   Problem& problem = plan.problem;
   problem = problemOf(p);
   const size_t elementBytes = sizeOf(p.a.dtype);
   const int multiprocessors = std::max(gpu.multiprocessors, 1);
   if (p.a.dtype == DType::f32) {
-    plan.kernel = p.allowTf32 && gpu.major >= 8 && problem.a.vectors && problem.b.vectors
-                      ? Kernel::tf32
-                      : Kernel::fma;
-    if (plan.kernel == Kernel::tf32) {
+    if (p.allowTf32 && gpu.major >= 8 && problem.a.vectors && problem.b.vectors) {
       choose(plan, kTf32, elementBytes, multiprocessors);
     } else {
       choose(plan, kFma, elementBytes, multiprocessors);
@@ -186,11 +198,13 @@ Plan planOf(const ops::Matmul& p, const Gpu& gpu) {
       if (plan.packsA) plan.packA = pack(problem.a, problem.m, problem, true);
       if (plan.packsB) plan.packB = pack(problem.b, problem.n, problem, false);
     }
-    plan.kernel = Kernel::mma;
     if (!problem.a.vectors || !problem.b.vectors) {
       choose(plan, kMmaStrided, elementBytes, multiprocessors);
     } else {
-      choose(plan, kMma, elementBytes, multiprocessors);
+      const double best = choose(plan, kMma, elementBytes, multiprocessors);
+      if (std::min(problem.m, problem.n) >= kLeastSide && runsSm90a(gpu) && mapped(problem)) {
+        choose(plan, kWgmma, elementBytes, multiprocessors, best);
+      }
     }
   }
   if (plan.packsA) plan.packedA = rounded(plan.packA.bytes());

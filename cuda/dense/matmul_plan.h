@@ -7,7 +7,7 @@
 
 namespace longspan::cuda::matmul {
 
-enum class Kernel { mma, tf32, fma };
+enum class Kernel { wgmma, mma, tf32, fma };
 
 struct Plan {
   Problem problem;  // without addresses; operands that are packed are described as they will lie

@@ -18,6 +18,13 @@ enum class Planted {
   floatBarrier,
   floatReuse,
   floatOut,
+  bulkInit,    // barriers of the ring are used before all threads know them
+  bulkParity,  // always the first phase of "full"
+  bulkEmpty,   // a stage is filled again while it is multiplied
+  bulkEarly,   // a stage is given back before its multiplies are waited for
+  bulkWait,    // sums are read with multiplies in flight
+  bulkReuse,   // rounded sums over those that a bulk store still reads
+  bulkProxy,   // a bulk store reads them without the fence
 };
 
 template <Planted kBug>

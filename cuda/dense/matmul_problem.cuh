@@ -67,9 +67,8 @@ __device__ __forceinline__ int64_t ceilDiv(int64_t a, int64_t b) { return (a + b
 
 // Tiles of one product and part of K follow each other, in bands of kBand rows of tiles that are
 // walked column by column: blocks that run together share rows of a and columns of b in L2.
-template <int kRows, int kColumns, int kDepth>
+template <int kRows, int kColumns, int kDepth, uint32_t kBand = 8>
 __device__ __forceinline__ Tile tileOf(const Problem& p, uint32_t index) {
-  constexpr uint32_t kBand = 8;
   const auto rows = static_cast<uint32_t>(ceilDiv(p.m, kRows));
   const auto columns = static_cast<uint32_t>(ceilDiv(p.n, kColumns));
   const uint32_t outer = index / (rows * columns), inner = index % (rows * columns);

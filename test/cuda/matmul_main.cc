@@ -1,11 +1,13 @@
 // matmul's kernels on the emulator: every tile, layout and part of K over ragged shapes, against
-// float64; several schedules, copies that land late and at random times; no report tolerated.
+// float64; several schedules, copies that land late and at random times; no report tolerated. And
+// which kernels are planned for which GPUs.
 //
 //   matmul_main [NAME]   all cases, or those of that name; exit code 1 on any failure, a line for
 //   each
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <numbers>
 #include <random>
 #include <string>
 
@@ -143,8 +145,12 @@ double applied(ops::Activation f, double x) {
       return x > 0 ? x : 0;
     case ops::Activation::gelu:
       return x * 0.5 * std::erfc(-x / std::sqrt(2.0));
+    case ops::Activation::geluTanh:
+      return x / (1 + std::exp(-std::sqrt(8 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
     case ops::Activation::silu:
       return x / (1 + std::exp(-x));
+    case ops::Activation::reluSquared:
+      return x > 0 ? x * x : 0;
     default:
       return x;
   }
@@ -182,7 +188,8 @@ std::string run(const Case& c, unsigned seed) {
     if (out->defined()) out->base = memory.take(static_cast<size_t>(out->bytes()));
   }
 
-  const cuda::Gpu gpu{0, 8, 0, 4, 232448};
+  // So few multiprocessors that blocks which stay on theirs walk over several tiles.
+  const cuda::Gpu gpu{0, c.kernel == Kernel::wgmma ? 9 : 8, 0, 2, 232448};
   mm::Plan plan = mm::planOf(p, gpu);
   if (c.pack != (plan.packsA || plan.packsB)) return "planned another packing";
   plan.kernel = c.kernel;
@@ -270,6 +277,39 @@ std::vector<Case> cases() {
   all.push_back({"packed batch", Kernel::mma, mm::kSmallTile, h, 130, 70, 500, oddRows, neither, 1,
                  6, 2, true, A::none, false, false, true});
 
+  for (const DType type : {DType::bf16, DType::f16}) {
+    for (const auto& tile : {mm::kWideTile, mm::kSquareTile}) {
+      const Kernel g = Kernel::wgmma;
+      all.push_back({"wgmma k k", g, tile, type, 133, 269, 72, k, k8});
+      all.push_back({"wgmma k rows", g, tile, type, 130, 264, 200, k8, rows});
+      all.push_back({"wgmma rows k", g, tile, type, 136, 263, 80, rows, k});
+      all.push_back({"wgmma rows rows", g, tile, type, 200, 136, 37, rows, rows});
+    }
+  }
+  for (const auto& tile : {mm::kWideTile, mm::kSquareTile}) {
+    const Kernel g = Kernel::wgmma;
+    // More slices than the ring has stages, more tiles than blocks.
+    all.push_back({"wgmma planted", g, tile, h, 257, 264, 456, k, rows});
+    const auto shape = [&](int64_t m, int64_t n, int splits = 1) {
+      return Case{"wgmma epilogue", g, tile, h, m, n, 320, k, k, splits};
+    };
+    with(shape(70, 328), A::gelu, true, true);
+    with(shape(150, 75), A::geluTanh, true, true);
+    with(shape(70, 80), A::relu, false, false);
+    with(shape(65, 129), A::silu, true, false);
+    with(shape(33, 72), A::reluSquared, true, false);
+    with(shape(130, 40, 5), A::gelu, true, true);
+    with(shape(20, 135, 2), A::none, false, false);
+    all.push_back({"wgmma batch", g, tile, h, 24, 16, 72, k, rows, 1, 5});
+    all.push_back({"wgmma batch sums", g, tile, h, 24, 16, 72, rows, rows, 1, 3, 4});
+    all.push_back({"wgmma batch sums parts", g, tile, h, 24, 16, 72, rows, k, 3, 3, 4, true});
+    all.push_back({"wgmma one row", g, tile, h, 1, 40, 64, k, k});
+    all.push_back({"wgmma packed", g, tile, h, 200, 251, 1001, odd, k, 1, 1, 1, false, A::none,
+                   false, false, true});
+  }
+  all.push_back({"wgmma packed batch", Kernel::wgmma, mm::kSquareTile, h, 130, 70, 500, oddRows,
+                 neither, 1, 6, 2, true, A::none, false, false, true});
+
   const DType f = DType::f32;
   for (const auto& tile : {mm::kLargeTileF32, mm::kSmallTileF32, mm::kThinTileF32}) {
     const int64_t m = tile == mm::kThinTileF32 ? 4 : 132;
@@ -292,6 +332,84 @@ std::vector<Case> cases() {
   return all;
 }
 
+// a [batch..., m, k] times b [k, n], without memory, with one dense batch axis or the given ones.
+mm::Plan planned(const cuda::Gpu& gpu, DType type, int64_t m, int64_t n, int64_t k,
+                 const std::vector<std::array<int64_t, 2>>& batch = {}) {
+  ops::Matmul p;
+  const auto matrix = [&](int64_t rows, int64_t columns) {
+    TensorView v;
+    v.dtype = type;
+    v.rank = 2;
+    v.shape = {rows, columns};
+    v.stride = {columns, 1};
+    return v;
+  };
+  p.b = matrix(k, n);
+  p.a = matrix(m, k);
+  p.a.rank = static_cast<int>(batch.size()) + 2;
+  for (size_t i = 0; i < batch.size(); ++i) {
+    p.a.shape[i] = batch[i][0], p.a.stride[i] = batch[i][1];
+    p.a.shape[i + 1] = m, p.a.stride[i + 1] = k;
+    p.a.shape[i + 2] = k, p.a.stride[i + 2] = 1;
+  }
+  if (!p.validate().ok()) std::abort();
+  return mm::planOf(p, gpu);
+}
+
+// Lines of what is planned otherwise than it should be.
+std::string checkPlans() {
+  const auto of = [](int major, int minor) { return cuda::Gpu{0, major, minor, 132, 232448}; };
+  const cuda::Gpu hopper = of(9, 0), emulated{0, 9, 0, 4, 232448};
+  const DType h = DType::bf16;
+  const int64_t far = int64_t{1} << 24;
+  struct Expected {
+    const char* what;
+    mm::Plan plan;
+    Kernel kernel;
+    TileSize tile;
+    bool splits, packs;
+  };
+  const std::vector<Expected> all{
+      {"4096^3", planned(hopper, h, 4096, 4096, 4096), Kernel::wgmma, mm::kWideTile, false, false},
+      {"f16", planned(hopper, DType::f16, 8192, 8192, 768), Kernel::wgmma, mm::kWideTile, false,
+       false},
+      {"few tiles", planned(hopper, h, 1024, 1536, 1024), Kernel::wgmma, mm::kSquareTile, false,
+       false},
+      {"few tiles, long sums", planned(hopper, h, 768, 768, 16384), Kernel::wgmma, mm::kWideTile,
+       true, false},
+      {"odd rows", planned(hopper, h, 4096, 50257, 768), Kernel::wgmma, mm::kWideTile, false, true},
+      {"thin", planned(hopper, h, 16, 4096, 4096), Kernel::mma, mm::kSmallTile, true, false},
+      {"f32", planned(hopper, DType::f32, 4096, 4096, 4096), Kernel::fma, mm::kLargeTileF32, false,
+       false},
+      {"no sums", planned(hopper, h, 4096, 4096, 0), Kernel::mma, mm::kLargeTile, false, false},
+      {"sm_80", planned(of(8, 0), h, 4096, 4096, 4096), Kernel::mma, mm::kLargeTile, false, false},
+      {"sm_100", planned(of(10, 0), h, 4096, 4096, 4096), Kernel::mma, mm::kLargeTile, false,
+       false},
+      {"sm_120", planned(of(12, 0), h, 4096, 4096, 4096), Kernel::mma, mm::kLargeTile, false,
+       false},
+      {"two batch axes", planned(hopper, h, 2048, 2048, 2048, {{2, 3 * far}, {3, far}}),
+       Kernel::wgmma, mm::kWideTile, false, false},
+      {"the operator's tests", planned(emulated, h, 264, 392, 200), Kernel::wgmma, mm::kWideTile, false,
+       false},
+      {"three batch axes",
+       planned(hopper, h, 2048, 2048, 2048, {{2, 60 * far}, {3, 8 * far}, {2, far}}), Kernel::mma,
+       mm::kLargeTile, false, false},
+      {"backwards", planned(hopper, h, 2048, 2048, 2048, {{3, -far}}), Kernel::mma, mm::kLargeTile,
+       false, false},
+  };
+  std::string wrong;
+  for (const Expected& e : all) {
+    if (e.plan.kernel == e.kernel && e.plan.tile == e.tile &&
+        (e.plan.problem.splits > 1) == e.splits && (e.plan.packsA || e.plan.packsB) == e.packs)
+      continue;
+    wrong += std::string("plan of ") + e.what + ": kernel " +
+             std::to_string(static_cast<int>(e.plan.kernel)) + ", tile " +
+             std::to_string(e.plan.tile.rows) + " x " + std::to_string(e.plan.tile.columns) + ", " +
+             std::to_string(e.plan.problem.splits) + " parts\n";
+  }
+  return wrong;
+}
+
 }  // namespace
 }  // namespace longspan
 
@@ -300,6 +418,10 @@ int main(int argc, char** argv) {
   const std::vector<Case> all = cases();
   int ran = 0;
   int failures = 0;
+  if (const std::string wrong = checkPlans(); !wrong.empty()) {
+    ++failures;
+    std::fputs(wrong.c_str(), stdout);
+  }
   for (size_t i = 0; i < all.size(); ++i) {
     if (argc > 1 && std::strcmp(argv[1], all[i].name) != 0) continue;
     ++ran;

@@ -453,6 +453,15 @@ describeCuda('on cuda', () => {
       [16, 2600],
       [2600, 48],
     ],
+    // Enough tiles for the kernels that stay on their multiprocessors.
+    [
+      [264, 200],
+      [200, 392],
+    ],
+    [
+      [3, 130, 72],
+      [3, 72, 267],
+    ],
     [
       [2, 3, 7, 19],
       [2, 3, 19, 65],
@@ -506,6 +515,18 @@ describeCuda('on cuda', () => {
         return gradients([matmul(transpose(x, 0, 1), y)], [x, y], { gradients: [g] }) as Tensor[];
       },
       inputs([6, 3, 40], [40, 24], [3, 6, 24]),
+      { f32Tolerance: 1e-5, factor: 3 },
+    );
+  });
+
+  test('gradients of a product that fills tiles', () => {
+    compareDevices(
+      (a, b, bias, g) => {
+        const inputs = [a, b, bias].map((t) => t.requireGrad()) as [Tensor, Tensor, Tensor];
+        const y = matmul(inputs[0], inputs[1], { bias: inputs[2], activation: 'gelu' });
+        return gradients([y], inputs, { gradients: [g] }) as Tensor[];
+      },
+      inputs([200, 264], [264, 328], [328], [200, 328]),
       { f32Tolerance: 1e-5, factor: 3 },
     );
   });
