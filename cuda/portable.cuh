@@ -32,7 +32,14 @@ struct alignas(4) Pair {
   T x, y;
 };
 
-#if !defined(LONGSPAN_EMULATED)
+// N elements moved in one access of up to 16 bytes; the address is aligned to all of them.
+template <class T, int N>
+struct alignas(sizeof(T) * N) Vector {
+  static_assert(sizeof(T) * N <= 16);
+  T at[N];
+};
+
+#if defined(__CUDACC__)
 
 __device__ __forceinline__ float toFloat(f16 x) { return __half2float(__ushort_as_half(x.bits)); }
 __device__ __forceinline__ float toFloat(bf16 x) {
@@ -68,6 +75,9 @@ cudaError_t launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t sharedByt
 
 #endif
 
+// Plain C++ beside nvcc sees the types alone.
+#if defined(__CUDACC__) || defined(LONGSPAN_EMULATED)
+
 __device__ __forceinline__ float toFloat(float x) { return x; }
 __device__ __forceinline__ float toFloat(int32_t x) { return static_cast<float>(x); }
 __device__ __forceinline__ float toFloat(uint8_t x) { return x; }
@@ -101,11 +111,6 @@ __device__ __forceinline__ float2 unpack(uint32_t pair) {
                      toFloat(T{static_cast<uint16_t>(pair >> 16)}));
 }
 
-// N elements moved in one access of up to 16 bytes; the address is aligned to all of them.
-template <class T, int N>
-struct alignas(sizeof(T) * N) Vector {
-  static_assert(sizeof(T) * N <= 16);
-  T at[N];
-};
+#endif
 
 }  // namespace longspan::cuda

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "cuda/core/architectures.h"
 #include "cuda/core/gpu_lane.h"
 
 namespace longspan {
@@ -182,6 +183,17 @@ Status describeGpu(int index, Gpu* gpu) {
                       std::to_string(gpu->minor) + ", at least 8.0 (Ampere) is needed",
                   "");
   }
+#if defined(LONGSPAN_CUDA_ARCHITECTURES)
+  if (!haveCodeFor(LONGSPAN_CUDA_ARCHITECTURES, gpu->major, gpu->minor)) {
+    return Status(Code::unavailable, "",
+                  "its compute capability is " + std::to_string(gpu->major) + "." +
+                      std::to_string(gpu->minor) +
+                      " and this build has code for " LONGSPAN_CUDA_ARCHITECTURES
+                      " alone: build on that machine, or with LONGSPAN_CUDA_ARCHITECTURES=" +
+                      std::to_string(gpu->capability()),
+                  "");
+  }
+#endif
   if (pools == 0) return Status(Code::unavailable, "", "it has no stream-ordered memory", "");
   return {};
 }

@@ -19,8 +19,8 @@ struct Offsets {
   int64_t a = 0, b = 0;
 };
 
-__device__ __forceinline__ Offsets offsetsOf(const Axes& axes, uint32_t index) {
-  Offsets at;
+// Adds those of the index-th place of the axes.
+__device__ __forceinline__ void addOffsets(Offsets& at, const Axes& axes, uint32_t index) {
   for (int i = axes.rank - 1; i >= 0; --i) {
     const ops::MatmulShape::Axis& axis = axes.axis[i];
     const auto length = static_cast<uint32_t>(axis.length);
@@ -29,6 +29,10 @@ __device__ __forceinline__ Offsets offsetsOf(const Axes& axes, uint32_t index) {
     at.a += position * axis.a;
     at.b += position * axis.b;
   }
+}
+__device__ __forceinline__ Offsets offsetsOf(const Axes& axes, uint32_t index) {
+  Offsets at;
+  addOffsets(at, axes, index);
   return at;
 }
 
@@ -73,7 +77,7 @@ __device__ __forceinline__ Tile tileOf(const Problem& p, uint32_t index) {
   const auto columns = static_cast<uint32_t>(ceilDiv(p.n, kColumns));
   const uint32_t outer = index / (rows * columns), inner = index % (rows * columns);
   const uint32_t band = inner / (kBand * columns), left = inner % (kBand * columns);
-  const uint32_t tall = min(kBand, rows - band * kBand);
+  const uint32_t most = rows - band * kBand, tall = most < kBand ? most : kBand;
   Tile t;
   t.row = int64_t{band * kBand + left % tall} * kRows;
   t.column = int64_t{left / tall} * kColumns;

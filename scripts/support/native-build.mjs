@@ -15,6 +15,7 @@ import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { cudaOptions } from './cuda-toolkit.mjs';
 import { BuildProblem, findToolchain } from './toolchain.mjs';
 
 /** Root of the package. */
@@ -35,10 +36,21 @@ function buildJobs(env) {
   return jobs;
 }
 
+// Every option is passed every time: what an earlier run left in CMake's cache never decides.
+const NO_CUDA = {
+  LONGSPAN_CUDA_REASON: '',
+  LONGSPAN_NVCC: '',
+  LONGSPAN_NVCC_VERSION: '',
+  LONGSPAN_CUDA_INCLUDE: '',
+  LONGSPAN_CUDART: '',
+  LONGSPAN_CUDA_ARCHITECTURES: '',
+};
+
 /** The CMake variables that a build is made with; CMakeLists.txt says what each may be. */
 export function buildOptions(env = process.env) {
   return {
-    LONGSPAN_CUDA: (env.LONGSPAN_CUDA || 'auto').toLowerCase(),
+    ...NO_CUDA,
+    ...cudaOptions(env),
     LONGSPAN_WERROR: (env.LONGSPAN_WERROR || 'off').toLowerCase(),
     LONGSPAN_SANITIZE: env.LONGSPAN_SANITIZE ?? '',
     LONGSPAN_UNITY: (env.LONGSPAN_UNITY || 'auto').toLowerCase(),
@@ -144,7 +156,6 @@ export function buildNative({ binary, config = 'Release', env = process.env }) {
   const common = ['-d', root, '-O', tree, '-B', config, '-l', 'error'];
   // cmake-js looks for gcc or clang on PATH unless it is given both compilers; only C++ is used.
   const compilers = ['--cc', toolchain.cxx, '--cxx', toolchain.cxx, '-G', toolchain.generator];
-  // Every option is passed every time: what an earlier run left in the cache never decides.
   const defines = Object.entries(options).map(([name, value]) => `--CD${name}=${value}`);
   const cmakeJsRun = (command, args, stdio) =>
     spawnSync(process.execPath, [cmakeJs, command, ...common, ...args], {

@@ -51,7 +51,8 @@ function probeCompiler(command) {
     : { command, label: `${command} (gcc ${gcc})`, usable: gcc >= MIN_GCC };
 }
 
-function findCompiler(env, problems) {
+/** The C++ compiler, or undefined; what is wrong is added to `problems`. */
+export function findCompiler(env, problems = []) {
   const wanted = `a C++20 compiler (g++ >= ${MIN_GCC} or clang++ >= ${MIN_CLANG})`;
   let rejected;
   for (const name of compilerNames(env)) {

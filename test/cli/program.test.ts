@@ -40,14 +40,16 @@ test.each([
 
 describe('doctor', () => {
   test('tells what is there and what is missing', () => {
-    const { code, out } = longspan(['doctor']);
+    const { code, out } = longspan(['doctor'], { env: { CUDA_VISIBLE_DEVICES: '' } });
     expect(code).toBe(0);
     expect(out).toMatch(/ok {2}cpu level/);
     expect(out).toMatch(/-- {2}cuda .*cannot be used/);
   });
 
   test('--json is one object', () => {
-    const { code, out } = longspan(['doctor', '--json'], { env: { LONGSPAN_NUM_THREADS: '1' } });
+    const { code, out } = longspan(['doctor', '--json'], {
+      env: { LONGSPAN_NUM_THREADS: '1', CUDA_VISIBLE_DEVICES: '' },
+    });
     expect(code).toBe(0);
     const report = JSON.parse(out);
     expect(report).toMatchObject({

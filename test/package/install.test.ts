@@ -162,10 +162,24 @@ describe('build options', () => {
     return install({ PATH: process.env.PATH ?? '', ...env });
   };
 
-  test.each(['on', 'ON'])('LONGSPAN_CUDA=%s is refused in one line', (mode) => {
-    const run = build({ LONGSPAN_CUDA: mode });
-    expect(run).toMatchObject({ status: 1, lines: 1 });
-    expect(run.stderr).toMatch(/LONGSPAN_CUDA=\w+ cannot be built: the CUDA backend is not part/);
+  describe.each(['on', 'ON'])('LONGSPAN_CUDA=%s', (mode) => {
+    // CUDA_HOME is asked before any other place.
+    const withToolkit = (release: string) => {
+      fake('nvcc', `Cuda compilation tools, release ${release}, V${release}.1`);
+      return build({ LONGSPAN_CUDA: mode, CUDA_HOME: root });
+    };
+
+    test('names the toolkit that is too old in one line', () => {
+      const run = withToolkit('12.4');
+      expect(run).toMatchObject({ status: 1, lines: 1 });
+      expect(run.stderr).toMatch(/LONGSPAN_CUDA=on .*version 12\.4, at least 12\.8 .*CUDA_HOME/);
+    });
+
+    test('names the parts that a toolkit lacks', () => {
+      const run = withToolkit('13.0');
+      expect(run).toMatchObject({ status: 1, lines: 1 });
+      expect(run.stderr).toMatch(/LONGSPAN_CUDA=on .*lacks cuda_runtime\.h or libcudart_static\.a/);
+    });
   });
 
   test.each([
