@@ -153,6 +153,18 @@ __device__ __forceinline__ int placeOfRun(const Team& team, int k, int run) {
   return k * team.size + team.rank * run;
 }
 
+// Which elements of the run of n that begins at `at` the row has, in 32 bits: a kernel that tests
+// each of them with 64-bit indices runs out of registers.
+struct Within {
+  int begin, end;
+  __device__ __forceinline__ Within(int64_t at, int64_t length, int n)
+      : begin(at < 0 ? static_cast<int>(-at) : 0),
+        end(at >= length      ? 0
+            : length - at < n ? static_cast<int>(length - at)
+                              : n) {}
+  __device__ __forceinline__ bool has(int j) const { return j >= begin && j < end; }
+};
+
 // The row's elements from `at` on, a run of them; `fill` for those it does not have.
 template <class T, bool kAligned>
 __device__ __forceinline__ void loadRow(const Row<T, kAligned>& row, int64_t at, bool inRuns,
@@ -162,11 +174,16 @@ __device__ __forceinline__ void loadRow(const Row<T, kAligned>& row, int64_t at,
     loadRun<T, kWide>(row.data + at, to);
     return;
   }
+  if constexpr (kAligned) {
 #pragma unroll
-  for (int j = 0; j < kWide; ++j) {
-    to[j] = fill;
-    if constexpr (!kAligned) {
-      if (at + j >= 0 && at + j < row.length) to[j] = toFloat(row.data[(at + j) * row.step]);
+    for (int j = 0; j < kWide; ++j) to[j] = fill;
+  } else {
+    const Within within(at, row.length, kWide);
+    const T* from = row.data + at * row.step;
+#pragma unroll
+    for (int j = 0; j < kWide; ++j, from += row.step) {
+      to[j] = fill;
+      if (within.has(j)) to[j] = toFloat(*from);
     }
   }
 }
@@ -198,11 +215,11 @@ __device__ __forceinline__ void storeTile(const Row<T, kAligned>& row, int64_t f
       for (int j = 0; j < kWide; ++j) v.at[j] = fromFloat<T>(from[k + j]);
       storeVector(row.data + at, v);
     } else if constexpr (!kAligned) {
+      const Within within(at, row.length, kWide);
+      T* to = row.data + at * row.step;
 #pragma unroll
-      for (int j = 0; j < kWide; ++j) {
-        if (at + j >= 0 && at + j < row.length) {
-          row.data[(at + j) * row.step] = fromFloat<T>(from[k + j]);
-        }
+      for (int j = 0; j < kWide; ++j, to += row.step) {
+        if (within.has(j)) *to = fromFloat<T>(from[k + j]);
       }
     }
   }
@@ -215,9 +232,10 @@ __device__ __forceinline__ void eachOfTile(int64_t length, int64_t first, const 
 #pragma unroll
   for (int k = 0; k < kElements; k += kWide) {
     const int64_t at = first + placeOfRun(team, k, kWide);
+    const Within within(at, length, kWide);
 #pragma unroll
     for (int j = 0; j < kWide; ++j) {
-      if (at + j >= 0 && at + j < length) f(k + j, at + j);
+      if (within.has(j)) f(k + j, at + j);
     }
   }
 }

@@ -1,26 +1,33 @@
 // The compile gate: `npm run gate [-- FILTER...]`. Builds every .cu file with nvcc for sm_80 and sm_90a,
 // reads what ptxas says of each kernel, writes the register table to bench/results/registers.json, and
-// fails on spills and on the messages that mean serialised wgmma (C7505, C7508, C7510 to C7519).
-import { spawnSync } from 'node:child_process';
+// fails on spills, on the messages that mean serialised wgmma (C7505, C7508, C7510 to C7519), and on
+// more kernels than a build in minutes can have.
+import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import path from 'node:path';
+import { findToolkit, gencode } from './support/cuda-toolkit.mjs';
 import { main, root } from './support/native-build.mjs';
 import { BuildProblem } from './support/toolchain.mjs';
 
 const TARGETS = ['80', '90a'];
+const BUDGET = 250; // kernels per target
 const SERIALISED = /C75(?:05|08|1\d)/;
 const table = path.join(root, 'bench', 'results', 'registers.json');
 
-function findNvcc() {
-  const home = process.env.CUDA_HOME ?? process.env.CUDA_PATH ?? '/usr/local/cuda';
-  for (const nvcc of ['nvcc', path.join(home, 'bin', 'nvcc')]) {
-    const version = spawnSync(nvcc, ['--version'], { encoding: 'utf8' });
-    if (version.status === 0)
-      return { nvcc, version: /release ([\d.]+)/.exec(version.stdout)?.[1] };
-  }
-  throw new BuildProblem(
-    'the gate needs nvcc, which is neither on PATH nor in CUDA_HOME. Install the CUDA toolkit 12.8 or later',
-  );
+function nvcc(toolkit, file) {
+  const args = ['-std=c++20', '-O3', '-I.', '-diag-suppress=2810', ...gencode(TARGETS)];
+  return new Promise((done, fail) => {
+    const child = spawn(
+      toolkit.nvcc,
+      [...args, '-Xptxas', '-v', '-fatbin', '-o', '/dev/null', path.join('cuda', file)],
+      { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] },
+    );
+    let text = '';
+    for (const stream of [child.stdout, child.stderr]) stream.on('data', (data) => (text += data));
+    child.on('error', fail);
+    child.on('close', (status) => done({ status, text }));
+  });
 }
 
 /** Kernels of one file and target, as ptxas describes them, by demangled name. */
@@ -61,39 +68,62 @@ function sources(filters) {
     .sort();
 }
 
-main(() => {
-  const filters = process.argv.slice(2);
-  const { nvcc, version } = findNvcc();
-  const known = existsSync(table) ? JSON.parse(readFileSync(table, 'utf8')).files : {};
-  const files = filters.length > 0 ? known : {};
-  const problems = [];
-  for (const file of sources(filters)) {
-    files[file] = [];
-    for (const target of TARGETS) {
-      const arch = `arch=compute_${target},code=sm_${target}`;
-      const args = ['-std=c++20', '-O3', '-I.', '-gencode', arch, '-Xptxas', '-v', '-cubin'];
-      const out = ['-o', '/dev/null', path.join('cuda', file)];
-      const run = spawnSync(nvcc, [...args, ...out], { cwd: root, encoding: 'utf8' });
-      const text = run.stdout + run.stderr;
-      if (run.status !== 0) {
-        problems.push(`${file} does not compile for sm_${target}:\n${text}`);
-        continue;
-      }
-      for (const line of text.split('\n').filter((l) => SERIALISED.test(l))) {
-        problems.push(`${file}, sm_${target}: ${line.trim()}`);
-      }
-      const kernels = parse(text);
-      for (const k of kernels.filter((kernel) => kernel.spills > 0)) {
-        problems.push(`${file}, sm_${target}: ${k.spills} bytes spilled by ${k.name}`);
-      }
-      files[file].push(...kernels);
-      const most = Math.max(0, ...kernels.map((k) => k.registers));
-      console.log(`${file}  sm_${target}  ${kernels.length} kernels, at most ${most} registers`);
-    }
+/** Compiles one file; what the table says of it, and what is wrong with it. */
+async function examine(toolkit, file) {
+  const { status, text } = await nvcc(toolkit, file);
+  if (status !== 0) return { kernels: [], problems: [`${file} does not compile:\n${text}`] };
+  const kernels = parse(text);
+  const serialised = text.split('\n').filter((line) => SERIALISED.test(line));
+  const spilling = kernels.filter((kernel) => kernel.spills > 0);
+  for (const target of TARGETS) {
+    const own = kernels.filter((kernel) => kernel.target === target);
+    const most = Math.max(0, ...own.map((kernel) => kernel.registers));
+    console.log(`${file}  sm_${target}  ${own.length} kernels, at most ${most} registers`);
   }
+  return {
+    kernels,
+    problems: [
+      ...serialised.map((line) => `${file}: ${line.trim()}`),
+      ...spilling.map((k) => `${file}, sm_${k.target}: ${k.spills} bytes spilled by ${k.name}`),
+    ],
+  };
+}
+
+async function gate(filters) {
+  const toolkit = findToolkit();
+  if (!toolkit) {
+    throw new BuildProblem(
+      'the gate needs nvcc, which is neither on PATH nor in CUDA_HOME. Install the CUDA toolkit 12.8 or later',
+    );
+  }
+  const known = existsSync(table) ? JSON.parse(readFileSync(table, 'utf8')).files : {};
+  const list = sources(filters);
+  const results = new Map();
+  const queue = [...list];
+  const worker = async () => {
+    for (let file = queue.shift(); file; file = queue.shift()) {
+      results.set(file, await examine(toolkit, file));
+    }
+  };
+  await Promise.all(Array.from({ length: availableParallelism() }, worker));
+  const files = filters.length > 0 ? known : {};
+  for (const file of list) files[file] = results.get(file).kernels;
   mkdirSync(path.dirname(table), { recursive: true });
-  writeFileSync(table, `${JSON.stringify({ nvcc: version, files }, null, 1)}\n`);
-  const count = Object.values(files).flat().length;
-  console.log(`${count} kernels in ${path.relative(root, table)}`);
+  writeFileSync(table, `${JSON.stringify({ nvcc: toolkit.version, files }, null, 1)}\n`);
+
+  const problems = list.flatMap((file) => results.get(file).problems);
+  for (const target of TARGETS) {
+    const all = Object.values(files).flat();
+    const count = all.filter((kernel) => kernel.target === target).length;
+    console.log(`sm_${target}: ${count} kernels of at most ${BUDGET}`);
+    if (count > BUDGET)
+      problems.push(`${count} kernels for sm_${target}, at most ${BUDGET} allowed`);
+  }
   if (problems.length > 0) throw new BuildProblem(`the gate is shut:\n${problems.join('\n')}`);
+}
+
+gate(process.argv.slice(2)).catch((error) => {
+  main(() => {
+    throw error;
+  });
 });

@@ -23,6 +23,11 @@ struct Band {
   int queries, keys;  // valid lengths
   int offset, left, right;
 
+  // The same mask with keys counted from `key`. Bounds that depend on the tile of a loop are not
+  // kept in registers across it.
+  __device__ __forceinline__ Band from(int key) const {
+    return {queries, keys - key, offset - key, left, right};
+  }
   __device__ __forceinline__ int first(int i) const { return clampTo(i + offset - left, 0, keys); }
   __device__ __forceinline__ int end(int i) const {
     return clampTo(i + offset + right + 1, 0, keys);

@@ -81,10 +81,10 @@ __global__ void __launch_bounds__(Tile::kThreads) attentionDecode16(DecodeArgume
     Weights<1, kKeys> weights;
     state.template weigh<kKeys>(
         p.score, stage, 0, masked,
-        [&](int r, int c) {
-          const int key = first + c;
-          return key >= keys.begin && key < keys.end &&
-                 mask.sees(r % 16 < 8 ? tokens[0] : tokens[1], key);
+        [&](int r) {
+          const int token = r % 16 < 8 ? tokens[0] : tokens[1];
+          const Range seen = mask.from(first).keysOf(token, token + 1);
+          return Range{max(seen.begin, keys.begin - first), min(seen.end, keys.end - first)};
         },
         weights);
     multiplyByColumns<kDim>(state.o, weights, stage + Tile::kTile, 0);

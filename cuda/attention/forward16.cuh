@@ -75,7 +75,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 2) attentionForward16(ForwardA
     if (seen) {
       warpState.weigh(
           p.score, keyTile, 0, !mask.whole(warpRow, warpEnd, now),
-          [&](int r, int c) { return mask.sees(warpRow + r, tile + c); }, weights);
+          [&](int r) { return mask.from(tile).keysOf(warpRow + r, warpRow + r + 1); }, weights);
     }
     if constexpr (!kPlanted<Planted::forwardValueWait>) ptx::copyWait<0>();
     // The values have come, and all warps are done with the keys.

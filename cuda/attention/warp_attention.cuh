@@ -29,11 +29,11 @@ struct WarpAttention {
     return n * 8 + threadIdx.x % 4 * 2 + i;
   }
 
-  // Weights of the keys that lie in rows [row, row + kKeys) of the tile; sees(r, c) tells whether
-  // the warp's row r sees the c-th of them, and is asked only when `masked`.
-  template <int kKeys, class Sees>
+  // Weights of the keys that lie in rows [row, row + kKeys) of the tile; seen(r) tells which of
+  // them the warp's row r sees, and is asked only when `masked`.
+  template <int kKeys, class Seen>
   __device__ __forceinline__ void weigh(const Score& score, const T* keys, int row, bool masked,
-                                        Sees&& sees, Weights<kRowTiles, kKeys>& weights) {
+                                        Seen&& seen, Weights<kRowTiles, kKeys>& weights) {
     Products<kRowTiles, kKeys> s;
     s.clear();
     multiplyByRows<kDim>(s, q, keys, row);
@@ -51,10 +51,16 @@ struct WarpAttention {
 #pragma unroll
       for (int m = 0; m < kRowTiles; ++m) {
 #pragma unroll
-        for (int n = 0; n < kKeys / 8; ++n) {
+        for (int h = 0; h < 2; ++h) {
+          const Range range = seen(rowOf(m, h));
+          const int begin = range.begin - columnOf(0, 0), end = range.end - columnOf(0, 0);
 #pragma unroll
-          for (int i = 0; i < 4; ++i) {
-            if (!sees(rowOf(m, i / 2), columnOf(n, i % 2))) s.at[m][n][i] = kNegativeInfinity;
+          for (int n = 0; n < kKeys / 8; ++n) {
+#pragma unroll
+            for (int i = 0; i < 2; ++i) {
+              const int c = n * 8 + i;
+              if (c < begin || c >= end) s.at[m][n][2 * h + i] = kNegativeInfinity;
+            }
           }
         }
       }

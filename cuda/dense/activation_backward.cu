@@ -7,6 +7,7 @@
 // once: 12 bytes per f32 element, 6 in 16 bits, and 4 columns * chunks bytes twice for the sums.
 // H200: 85 % of copy speed. Not yet run on hardware.
 #include "cpp/ops/dense/activation_backward.h"
+#include "cuda/any_element.cuh"
 #include "cuda/elementwise.cuh"
 #include "cuda/pointwise.cuh"
 
@@ -135,14 +136,13 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-template <class T>
 __global__ void __launch_bounds__(kThreads)
-    addChunksKernel(const float* sums, T* gradBias, int64_t chunks, int64_t columns) {
+    addChunksKernel(const float* sums, const __grid_constant__ AnyElements gradBias, int64_t chunks,
+                    int64_t columns) {
   for (int64_t column = gridThread(); column < columns; column += gridThreads()) {
     float total = 0;
     for (int64_t chunk = 0; chunk < chunks; ++chunk) total += sums[chunk * columns + column];
-    const T rounded = fromFloat<T>(total);
-    gradBias[column] = rounded;
+    gradBias.store(column, total);
   }
 }
 
@@ -185,8 +185,8 @@ Status sumColumns(const ops::ActivationBackward& p, Context& context) {
                         context.stream, c, rowAt)));
   }
   if (columns == 0) return {};
-  return launched(launch(addChunksKernel<T>, dim3(blocksFor(columns, context.gpu)), dim3(kThreads),
-                         0, context.stream, sums, p.gradBias.data<T>(), chunks, columns));
+  return launched(launch(addChunksKernel, dim3(blocksFor(columns, context.gpu)), dim3(kThreads), 0,
+                         context.stream, sums, AnyElements(p.gradBias), chunks, columns));
 }
 
 size_t activationBackwardWorkspace(const ops::ActivationBackward& p, const Gpu&) {

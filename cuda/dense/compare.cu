@@ -1,7 +1,9 @@
 // Comparisons with broadcasting, results u8. Floats are compared in f32; integers as integers, or
-// in f64, which holds them exactly, where one operand is a number. 9 bytes per f32 element. H200:
-// 90 % of copy speed. Not yet run on hardware.
+// in f64, which holds them exactly, where one operand is a number. 9 bytes per f32 element. One
+// kernel for all floats, one for integers. H200: 85 % of copy speed in f32, 60 % in 16 bits. Not
+// yet run on hardware.
 #include "cpp/ops/dense/compare.h"
+#include "cuda/any_element.cuh"
 #include "cuda/elementwise.cuh"
 
 namespace longspan::cuda {
@@ -9,92 +11,116 @@ namespace {
 
 using ops::CompareKind;
 
-template <class A>
-__device__ __forceinline__ bool holds(CompareKind kind, A s, A t) {
+// A comparison as the set of outcomes that fulfil it: bit 0 for less, 1 for equal, 2 for greater, 3
+// for neither (NaN). Of a logical one: the number of operands that are not 0. No branch per kind.
+struct Wanted {
+  uint32_t outcomes;
+  bool logical;
+};
+
+Wanted wantedOf(CompareKind kind) {
   switch (kind) {
     case CompareKind::notEqual:
-      return s != t;
+      return {0b1101, false};
     case CompareKind::less:
-      return s < t;
+      return {0b0001, false};
     case CompareKind::lessEqual:
-      return s <= t;
+      return {0b0011, false};
     case CompareKind::greater:
-      return s > t;
+      return {0b0100, false};
     case CompareKind::greaterEqual:
-      return s >= t;
+      return {0b0110, false};
     case CompareKind::logicalAnd:
-      return s != A{0} && t != A{0};
+      return {0b0100, true};
     case CompareKind::logicalOr:
-      return s != A{0} || t != A{0};
+      return {0b0110, true};
     default:
-      return s == t;
+      return {0b0010, false};
   }
 }
 
-template <class T>
+template <class A>
+__device__ __forceinline__ bool holds(Wanted wanted, A s, A t) {
+  const uint32_t outcome = wanted.logical ? (s != A{0}) + (t != A{0})
+                           : s < t        ? 0
+                           : s == t       ? 1
+                           : s > t        ? 2
+                                          : 3;
+  return (wanted.outcomes >> outcome & 1) != 0;
+}
+
+template <bool kIntegers>
 struct Relation {
-  // Bytes are compared as i32 or f64: groups of 16 would not fit the registers.
-  static constexpr int kViews = 3, kLanes = sizeof(T) == 1 ? 8 : kLanesOf<T>;
-  struct Loaded {
-    Vector<T, kLanes> a, b;
-  };
-  const T *a, *b;  // null: a number
+  static constexpr int kViews = 3, kLanes = 4;
+  struct Loaded {};
+  AnyElements a, b;  // without data: a number
   uint8_t* y;
   double value;
-  CompareKind kind;
+  Wanted wanted;
 
-  __device__ __forceinline__ void load(const Walk<3, kLanes>& walk, const Place<3>& p,
-                                       Loaded& l) const {
-    if (a != nullptr) loadGroup(walk, p, 0, a, l.a);
-    if (b != nullptr) loadGroup(walk, p, 1, b, l.b);
-  }
-  template <class A>
-  __device__ __forceinline__ void relate(const Loaded& l, Vector<uint8_t, kLanes>& out) const {
+  template <class T, class A>
+  __device__ __forceinline__ void fetch(const Walk<3, kLanes>& walk, const Place<3>& p, int n,
+                                        const AnyElements& x, A (&to)[kLanes]) const {
+    Vector<T, kLanes> group;
+    if (x.data != nullptr) loadGroup(walk, p, n, static_cast<const T*>(x.data), group);
 #pragma unroll
     for (int i = 0; i < kLanes; ++i) {
-      const A s = a != nullptr ? number<A>(l.a.at[i]) : static_cast<A>(value);
-      const A t = b != nullptr ? number<A>(l.b.at[i]) : static_cast<A>(value);
-      out.at[i] = holds(kind, s, t) ? 1 : 0;
+      if (x.data == nullptr) {
+        to[i] = static_cast<A>(value);
+      } else if constexpr (std::is_integral_v<T>) {
+        to[i] = static_cast<A>(group.at[i]);
+      } else {
+        to[i] = toFloat(group.at[i]);
+      }
     }
   }
-  template <class A>
-  __device__ __forceinline__ static A number(T x) {
-    if constexpr (std::is_integral_v<T>) {
-      return static_cast<A>(x);
-    } else {
-      return toFloat(x);
-    }
-  }
-  __device__ __forceinline__ void finish(const Walk<3, kLanes>& walk, const Place<3>& p,
-                                         Loaded& l) const {
+  template <class T, class A>
+  __device__ __forceinline__ void relate(const Walk<3, kLanes>& walk, const Place<3>& p) const {
+    A s[kLanes], t[kLanes];
+    fetch<T>(walk, p, 0, a, s);
+    fetch<T>(walk, p, 1, b, t);
     Vector<uint8_t, kLanes> out;
-    if constexpr (!std::is_integral_v<T>) {
-      relate<float>(l, out);
-    } else if (a != nullptr && b != nullptr) {
-      relate<int32_t>(l, out);
-    } else {
-      relate<double>(l, out);
-    }
+#pragma unroll
+    for (int i = 0; i < kLanes; ++i) out.at[i] = holds(wanted, s[i], t[i]) ? 1 : 0;
     storeGroup(walk, p, 2, y, out);
+  }
+
+  template <class T>
+  __device__ __forceinline__ void integers(const Walk<3, kLanes>& walk, const Place<3>& p) const {
+    if (a.data != nullptr && b.data != nullptr) {
+      relate<T, int32_t>(walk, p);
+    } else {
+      relate<T, double>(walk, p);
+    }
+  }
+
+  __device__ __forceinline__ void load(const Walk<3, kLanes>&, const Place<3>&, Loaded&) const {}
+  __device__ __forceinline__ void finish(const Walk<3, kLanes>& walk, const Place<3>& p,
+                                         Loaded&) const {
+    if constexpr (!kIntegers) {
+      asFloating(a.dtype, [&](auto tag) { relate<typename decltype(tag)::type, float>(walk, p); });
+    } else if (a.dtype == DType::u8) {
+      integers<uint8_t>(walk, p);
+    } else {
+      integers<int32_t>(walk, p);
+    }
   }
 };
 
 }  // namespace
 
 Status compare(const ops::Compare& p, Context& context) {
-  const TensorView number = numberLike(p.y);
+  TensorView number = numberLike(p.y);
+  number.dtype = p.a.defined() ? p.a.dtype : p.b.dtype;
   const TensorView &a = p.a.defined() ? p.a : number, &b = p.b.defined() ? p.b : number;
-  const DType dtype = p.a.defined() ? p.a.dtype : p.b.dtype;
-  const auto run = [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    return elementwise<1>(
-        Relation<T>{p.a.defined() ? p.a.data<T>() : nullptr,
-                    p.b.defined() ? p.b.data<T>() : nullptr, p.y.data<uint8_t>(), p.value, p.kind},
-        {&a, &b, &p.y}, context);
+  const auto run = [&](auto integers) {
+    Relation<integers.value> relation{AnyElements(a), AnyElements(b), p.y.data<uint8_t>(), p.value,
+                                      wantedOf(p.kind)};
+    if (!p.a.defined()) relation.a.data = nullptr;
+    if (!p.b.defined()) relation.b.data = nullptr;
+    return elementwise<1>(relation, {&a, &b, &p.y}, context);
   };
-  if (dtype == DType::i32) return run(Tag<int32_t>{});
-  if (dtype == DType::u8) return run(Tag<uint8_t>{});
-  return dispatchNarrow(dtype, run);
+  return isFloating(number.dtype) ? run(std::false_type{}) : run(std::true_type{});
 }
 
 LONGSPAN_CUDA_OPERATOR(Compare, compare);

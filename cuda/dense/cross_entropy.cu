@@ -110,8 +110,10 @@ __global__ void __launch_bounds__(kThreads) sumLosses(const __grid_constant__ En
 template <class T, bool kAligned>
 __global__ void __launch_bounds__(Teams::kMost, kAligned && sizeof(T) == 2 ? 2 : 1)
     crossEntropyBackwardRows(const __grid_constant__ Entropy p, int teamSize) {
+  // Single accesses of f32 need the registers for their addresses.
+  constexpr int kHeld = kAligned || sizeof(T) == 2 ? kElements : kElements / 2;
   const Team team(teamSize, nullptr);
-  const int64_t index = rowOfTeam(team), tile = static_cast<int64_t>(kElements) * team.size;
+  const int64_t index = rowOfTeam(team), tile = static_cast<int64_t>(kHeld) * team.size;
   if (index >= p.logits.axes.count) return;
   const Row<T, kAligned> x(p.logits, index), grad(p.gradLogits, index);
   const int64_t target = p.target[p.targets.at(index)];
@@ -123,10 +125,10 @@ __global__ void __launch_bounds__(Teams::kMost, kAligned && sizeof(T) == 2 ? 2 :
   const float slope = scale * (1 + 2 * p.zLoss * lse), everywhere = scale * p.q.everywhere;
   const float onTarget = scale * p.q.onTarget, onIgnored = scale * p.q.onIgnored;
   for (int64_t first = -x.skew(); first < x.length; first += tile) {
-    float at[kElements];
+    float at[kHeld];
     if (counts) {
       loadTile(x, first, team, at);
-      eachOfTile<T, kElements>(x.length, first, team, [&](int k, int64_t v) {
+      eachOfTile<T, kHeld>(x.length, first, team, [&](int k, int64_t v) {
         float g = expf(at[k] - lse) * slope - everywhere;
         if (v == target) g -= onTarget;
         if (p.q.onIgnored != 0 && v == p.ignoreIndex) g -= onIgnored;

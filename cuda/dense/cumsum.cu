@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "cpp/ops/dense/cumsum.h"
+#include "cuda/any_element.cuh"
 #include "cuda/context.h"
 #include "cuda/rows.cuh"
 
@@ -37,15 +38,31 @@ struct Plan {
   }
 };
 
-template <class T>
-using Wide = std::conditional_t<std::is_integral_v<T>, long long, double>;
+// Calls f(Tag<T>{}) with the type of elements whose sums are of type A: double or long long.
+template <class A, class F>
+__device__ __forceinline__ void asSummed(DType dtype, F&& f) {
+  if constexpr (std::is_integral_v<A>) {
+    f(Tag<int32_t>{});
+  } else {
+    asFloating(dtype, static_cast<F&&>(f));
+  }
+}
 
-template <class T>
-__device__ __forceinline__ T rounded(Wide<T> x) {
+template <class T, class A>
+__device__ __forceinline__ T rounded(A x) {
   if constexpr (std::is_integral_v<T>) {
     return static_cast<T>(x);
   } else {
     return fromFloat<T>(static_cast<float>(x));
+  }
+}
+
+template <class A, class T>
+__device__ __forceinline__ A widened(T x) {
+  if constexpr (std::is_integral_v<T>) {
+    return x;
+  } else {
+    return toFloat(x);
   }
 }
 
@@ -54,18 +71,20 @@ __device__ __forceinline__ int64_t elementAt(int64_t i, int64_t length, bool rev
   return reverse ? length - 1 - i : i;
 }
 
+constexpr int kLanes = 4;  // elements of a thread in a tile
+
 // sums: null where lines are not cut, else [lines][pieces]. onlySums: the first of two passes.
-template <class T>
-__global__ void __launch_bounds__(Teams::kMost)
-    scanRows(const __grid_constant__ RowSet xs, const __grid_constant__ RowSet ys, Wide<T>* sums,
-             int64_t piece, int64_t pieces, bool onlySums, bool reverse, int teamSize) {
-  constexpr int kWide = kRun<T>;
-  using A = Wide<T>;
+template <class A>
+__global__ void __launch_bounds__(Teams::kMost, 1)
+    scanRows(const __grid_constant__ RowSet xs, const __grid_constant__ RowSet ys, DType dtype,
+             A* sums, int64_t piece, int64_t pieces, bool onlySums, bool reverse, int teamSize) {
   LONGSPAN_SHARED(shared);
   Team team(teamSize, shared);
   const int64_t item = rowOfTeam(team), line = item / pieces, number = item - line * pieces;
-  const Row<T> x(xs, line), y(ys, line);
-  const int64_t begin = number * piece, end = min(x.length, begin + piece);
+  const bool exists = line < xs.axes.count;
+  const int64_t length = exists ? xs.length : 0;
+  const int64_t startX = xs.axes.at(exists ? line : 0), startY = ys.axes.at(exists ? line : 0);
+  const int64_t begin = number * piece, end = min(length, begin + piece);
   A carry{};
   if (sums != nullptr && !onlySums) {
     A earlier{};
@@ -74,112 +93,109 @@ __global__ void __launch_bounds__(Teams::kMost)
   }
   // Blocks hold several teams only where lines are short and whole: all teams take one turn.
   for (int64_t first = begin; first == begin || first < end;
-       first += static_cast<int64_t>(kWide) * team.size) {
-    const int64_t at = first + team.rank * kWide;
-    const int64_t low = reverse ? x.length - kWide - at : at;  // of the run, in memory
-    T run[kWide];
-    if (xs.wide && at < end) {
-      Vector<T, kWide> v;
-      loadVector(x.data + low, v);
+       first += static_cast<int64_t>(kLanes) * team.size) {
+    const int64_t at = first + team.rank * kLanes;
+    const int64_t low = reverse ? length - kLanes - at : at;  // of the run, in memory
+    A upTo[kLanes];
+    asSummed<A>(dtype, [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      const T* x = static_cast<const T*>(xs.data) + startX;
+      if (xs.wide && at < end) {
+        Vector<T, kLanes> v;
+        loadVector(x + low, v);
 #pragma unroll
-      for (int j = 0; j < kWide; ++j) run[j] = v.at[reverse ? kWide - 1 - j : j];
-    } else {
-#pragma unroll
-      for (int j = 0; j < kWide; ++j) {
-        run[j] = T{};
-        if (at + j < end) run[j] = x.data[elementAt(at + j, x.length, reverse) * x.step];
-      }
-    }
-    A upTo[kWide];
-    A sum{};
-#pragma unroll
-    for (int j = 0; j < kWide; ++j) {
-      if constexpr (std::is_integral_v<T>) {
-        sum += run[j];
+        for (int j = 0; j < kLanes; ++j) upTo[j] = widened<A>(v.at[reverse ? kLanes - 1 - j : j]);
       } else {
-        sum += toFloat(run[j]);
-      }
-      upTo[j] = sum;
-    }
-    A total;
-    const A offset = carry + team.before(sum, total);
-    carry += total;
-    if (onlySums) continue;
-    if (ys.wide && at < end) {
-      Vector<T, kWide> v;
 #pragma unroll
-      for (int j = 0; j < kWide; ++j) {
-        v.at[j] = rounded<T>(offset + upTo[reverse ? kWide - 1 - j : j]);
-      }
-      storeVector(y.data + low, v);
-    } else {
-#pragma unroll
-      for (int j = 0; j < kWide; ++j) {
-        if (at + j < end) {
-          y.data[elementAt(at + j, y.length, reverse) * y.step] = rounded<T>(offset + upTo[j]);
+        for (int j = 0; j < kLanes; ++j) {
+          upTo[j] = A{};
+          if (at + j < end) upTo[j] = widened<A>(x[elementAt(at + j, length, reverse) * xs.step]);
         }
       }
-    }
+    });
+#pragma unroll
+    for (int j = 1; j < kLanes; ++j) upTo[j] += upTo[j - 1];
+    A total;
+    const A offset = carry + team.before(upTo[kLanes - 1], total);
+    carry += total;
+    if (onlySums) continue;
+    asSummed<A>(dtype, [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      T* y = static_cast<T*>(ys.data) + startY;
+      if (ys.wide && at < end) {
+        Vector<T, kLanes> v;
+#pragma unroll
+        for (int j = 0; j < kLanes; ++j) {
+          v.at[j] = rounded<T>(offset + upTo[reverse ? kLanes - 1 - j : j]);
+        }
+        storeVector(y + low, v);
+      } else {
+#pragma unroll
+        for (int j = 0; j < kLanes; ++j) {
+          const T value = rounded<T>(offset + upTo[j]);
+          if (at + j < end) y[elementAt(at + j, length, reverse) * ys.step] = value;
+        }
+      }
+    });
   }
-  if (onlySums && team.rank == 0 && line < xs.axes.count) sums[item] = carry;
+  if (onlySums && team.rank == 0 && exists) sums[item] = carry;
 }
 
 // grid (lines, pieces); sums: [pieces][lines].
-template <class T>
-__global__ void __launch_bounds__(kColumnThreads)
-    scanColumns(const __grid_constant__ RowSet xs, const __grid_constant__ RowSet ys, Wide<T>* sums,
-                int64_t piece, bool onlySums, bool reverse) {
+template <class A>
+__global__ void __launch_bounds__(kColumnThreads, 8)
+    scanColumns(const __grid_constant__ RowSet xs, const __grid_constant__ RowSet ys, DType dtype,
+                A* sums, int64_t piece, bool onlySums, bool reverse) {
   const int64_t line = static_cast<int64_t>(blockIdx.x) * kColumnThreads + threadIdx.x;
   if (line >= xs.axes.count) return;
-  const Row<T> x(xs, line), y(ys, line);
-  const int64_t begin = blockIdx.y * piece, end = min(x.length, begin + piece);
-  Wide<T> sum{};
+  const int64_t begin = blockIdx.y * piece, end = min(xs.length, begin + piece);
+  A sum{};
   if (sums != nullptr && !onlySums) {
     for (uint32_t i = 0; i < blockIdx.y; ++i) sum += sums[i * xs.axes.count + line];
   }
+  asSummed<A>(dtype, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    const Row<T> x(xs, line), y(ys, line);
 #pragma unroll 4
-  for (int64_t i = begin; i < end; ++i) {
-    const int64_t element = elementAt(i, x.length, reverse);
-    const T value = x.data[element * x.step];
-    if constexpr (std::is_integral_v<T>) {
-      sum += value;
-    } else {
-      sum += toFloat(value);
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t element = elementAt(i, x.length, reverse);
+      sum += widened<A>(x.data[element * x.step]);
+      const T value = rounded<T>(sum);
+      if (!onlySums) y.data[element * y.step] = value;
     }
-    if (!onlySums) y.data[element * y.step] = rounded<T>(sum);
-  }
+  });
   if (onlySums) sums[blockIdx.y * xs.axes.count + line] = sum;
 }
 
-template <class T>
-Status scan(const Plan& plan, Wide<T>* sums, bool onlySums, bool reverse, Context& context) {
+template <class A>
+Status scan(const ops::Cumsum& p, const Plan& plan, A* sums, bool onlySums, Context& context) {
   const int64_t lines = plan.x.axes.count;
   if (plan.across) {
     const dim3 grid(static_cast<uint32_t>((lines + kColumnThreads - 1) / kColumnThreads),
                     static_cast<uint32_t>(plan.pieces));
-    return launched(launch(scanColumns<T>, grid, dim3(kColumnThreads), 0, context.stream, plan.x,
-                           plan.y, sums, plan.piece, onlySums, reverse));
+    return launched(launch(scanColumns<A>, grid, dim3(kColumnThreads), 0, context.stream, plan.x,
+                           plan.y, p.x.dtype, sums, plan.piece, onlySums, p.reverse));
   }
-  const Teams teams(plan.piece, kRun<T>);
-  return launched(launch(scanRows<T>, teams.grid(lines * plan.pieces), teams.block(), kTeamScratch,
-                         context.stream, plan.x, plan.y, sums, plan.piece, plan.pieces, onlySums,
-                         reverse, teams.size));
+  const Teams teams(plan.piece, kLanes);
+  return launched(launch(scanRows<A>, teams.grid(lines * plan.pieces), teams.block(), kTeamScratch,
+                         context.stream, plan.x, plan.y, p.x.dtype, sums, plan.piece, plan.pieces,
+                         onlySums, p.reverse, teams.size));
+}
+
+template <class A>
+Status scanAll(const ops::Cumsum& p, Context& context) {
+  const Plan plan(p);
+  A* sums = nullptr;
+  if (plan.pieces > 1) {
+    sums = reinterpret_cast<A*>(context.workspace.data);
+    LONGSPAN_RETURN_IF_ERROR(scan(p, plan, sums, true, context));
+  }
+  return scan(p, plan, sums, false, context);
 }
 
 Status cumsum(const ops::Cumsum& p, Context& context) {
   if (p.x.numel() == 0) return {};
-  const Plan plan(p);
-  const auto run = [&](auto tag) -> Status {
-    using T = typename decltype(tag)::type;
-    Wide<T>* sums = nullptr;
-    if (plan.pieces > 1) {
-      sums = reinterpret_cast<Wide<T>*>(context.workspace.data);
-      LONGSPAN_RETURN_IF_ERROR(scan<T>(plan, sums, true, p.reverse, context));
-    }
-    return scan<T>(plan, sums, false, p.reverse, context);
-  };
-  if (p.x.dtype == DType::i32) return run(Tag<int32_t>{});
-  return dispatchNarrow(p.x.dtype, run);
+  return p.x.dtype == DType::i32 ? scanAll<long long>(p, context) : scanAll<double>(p, context);
 }
 
 size_t cumsumWorkspace(const ops::Cumsum& p, const Gpu&) { return Plan(p).workspace(); }

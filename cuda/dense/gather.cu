@@ -15,8 +15,9 @@
 #include <bit>
 
 #include "cpp/ops/dense/gather.h"
+#include "cuda/any_element.cuh"
 #include "cuda/dense/move.cuh"
-#include "cuda/dense/pick.cuh"
+#include "cuda/dense/pick.h"
 #include "cuda/dense/radix_sort.cuh"
 
 namespace longspan::cuda {
@@ -44,26 +45,26 @@ struct Targets {
   }
 };
 
-template <class T>
-__global__ void __launch_bounds__(kThreads)
-    addRunsKernel(const uint32_t* keys, const int32_t* positions, const T* source, T* y, int64_t n,
-                  uint32_t none, const __grid_constant__ Walk<1, 1> sourceAt) {
+// y += the sources of each run of equal keys. The type is a branch: reads are of single elements.
+__global__ void __launch_bounds__(kThreads, 4)
+    addRunsKernel(const uint32_t* keys, const int32_t* positions,
+                  const __grid_constant__ AnyElements source, const __grid_constant__ AnyElements y,
+                  int64_t n, uint32_t none, const __grid_constant__ Walk<1, 1> sourceAt) {
   for (int64_t i = gridThread(); i < n; i += gridThreads()) {
     const uint32_t key = keys[i];
     if (key == none || (i > 0 && keys[i - 1] == key)) continue;
-    if constexpr (std::is_integral_v<T>) {
-      auto sum = static_cast<uint32_t>(y[key]);
+    if (y.dtype == DType::i32) {
+      auto sum = static_cast<uint32_t>(y.load<int32_t>(key));
       for (int64_t k = i; k < n && keys[k] == key; ++k) {
-        sum += static_cast<uint32_t>(source[sourceAt.place(positions[k]).at[0]]);
+        sum += static_cast<uint32_t>(source.load<int32_t>(sourceAt.place(positions[k]).at[0]));
       }
-      y[key] = static_cast<T>(sum);
+      y.store(key, static_cast<int32_t>(sum));
     } else {
-      float sum = toFloat(y[key]);
+      float sum = y.load<float>(key);
       for (int64_t k = i; k < n && keys[k] == key; ++k) {
-        sum += toFloat(source[sourceAt.place(positions[k]).at[0]]);
+        sum += source.load<float>(sourceAt.place(positions[k]).at[0]);
       }
-      const T rounded = fromFloat<T>(sum);
-      y[key] = rounded;
+      y.store(key, sum);
     }
   }
 }
@@ -78,9 +79,7 @@ Status gather(const ops::Gather& p, Context& context) {
   TensorView x = p.x;
   x.shape = p.index.shape;
   x.stride[p.axis] = 0;
-  return withElement(p.x.dtype, [&](auto tag) {
-    return pick<typename decltype(tag)::type>(p.x, p.axis, x, p.index, p.y, context);
-  });
+  return pick(p.x, p.axis, x, p.index, p.y, context);
 }
 
 Status scatterAdd(const ops::ScatterAdd& p, Context& context) {
@@ -103,13 +102,10 @@ Status scatterAdd(const ops::ScatterAdd& p, Context& context) {
                      {&p.index, &target}, context));
   LONGSPAN_RETURN_IF_ERROR(sortByKey(buffers, n, bits, context));
   const int half = sortHalf(bits);
-  const auto add = [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    return launched(launch(addRunsKernel<T>, dim3(blocksFor(n, context.gpu)), dim3(kThreads), 0,
-                           context.stream, buffers.keys[half], buffers.positions[half],
-                           p.source.data<T>(), p.y.data<T>(), n, none, Walk<1, 1>({&p.source})));
-  };
-  return p.y.dtype == DType::i32 ? add(Tag<int32_t>{}) : dispatchNarrow(p.y.dtype, add);
+  return launched(launch(addRunsKernel, dim3(blocksFor(n, context.gpu)), dim3(kThreads), 0,
+                         context.stream, buffers.keys[half], buffers.positions[half],
+                         AnyElements(p.source), AnyElements(p.y), n, none,
+                         Walk<1, 1>({&p.source})));
 }
 
 LONGSPAN_CUDA_OPERATOR(Gather, gather);

@@ -14,8 +14,9 @@
 #include <bit>
 
 #include "cpp/ops/dense/index_select.h"
-#include "cuda/dense/pick.cuh"
+#include "cuda/dense/pick.h"
 #include "cuda/dense/radix_sort.cuh"
+#include "cuda/elementwise.cuh"
 
 namespace longspan::cuda {
 namespace {
@@ -168,9 +169,7 @@ Status indexSelect(const ops::IndexSelect& p, Context& context) {
     x.stride[i] = index ? 0 : p.x.stride[own];
     ids.stride[i] = index ? p.ids.stride[i - p.axis] : 0;
   }
-  return withElement(p.x.dtype, [&](auto tag) {
-    return pick<typename decltype(tag)::type>(p.x, p.axis, x, ids, p.y, context);
-  });
+  return pick(p.x, p.axis, x, ids, p.y, context);
 }
 
 Status indexSelectBackward(const ops::IndexSelectBackward& p, Context& context) {

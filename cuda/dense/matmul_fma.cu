@@ -32,15 +32,11 @@ class SliceLoader {
   }
 
   __device__ __forceinline__ SliceLoader(const Operand& x, int64_t firstRow, int64_t rows)
-      : row_(x.row),
-        k_(x.k),
-        alongK_(x.k < 0 ? x.row != 1 : x.k < x.row || x.row < 0),
-        vectors_(x.vectors) {
+      : x_(x), alongK_(x.k < 0 ? x.row != 1 : x.k < x.row || x.row < 0), first_(firstRow) {
     const int64_t left = rows - firstRow;
     rowsLeft_ = left < kRows ? static_cast<int>(left) : kRows;
-    first_ = firstRow * x.row;
   }
-  __device__ __forceinline__ void seek(const float* base) { at_ = base + first_; }
+  __device__ __forceinline__ void seek(const float* base) { at_ = base + first_ * x_.row; }
 
   __device__ __forceinline__ void issue(int depth) {
 #pragma unroll
@@ -48,11 +44,11 @@ class SliceLoader {
       const int run = static_cast<int>(threadIdx.x) + i * kThreads;
       if (kAll % kThreads != 0 && run >= kAll) continue;
       const int row = rowOf(run), k = depthOf(run);
-      const float* from = at_ + row * row_ + k * k_;
-      const int64_t step = alongK_ ? k_ : row_;
+      const float* from = at_ + row * x_.row + k * x_.k;
+      const int64_t step = alongK_ ? x_.k : x_.row;
       const int inside =
           alongK_ ? (row < rowsLeft_ ? depth - k : 0) : (k < depth ? rowsLeft_ - row : 0);
-      if (vectors_ && inside >= 4) {
+      if (x_.vectors && inside >= 4) {
         const auto x = *reinterpret_cast<const float4*>(from);
         kept_[i][0] = x.x, kept_[i][1] = x.y, kept_[i][2] = x.z, kept_[i][3] = x.w;
       } else {
@@ -60,7 +56,7 @@ class SliceLoader {
         for (int j = 0; j < 4; ++j) kept_[i][j] = j < inside ? from[j * step] : 0.f;
       }
     }
-    at_ += kDepth * k_;
+    at_ += kDepth * x_.k;
   }
   __device__ __forceinline__ void settle(float* slice) {
 #pragma unroll
@@ -86,10 +82,10 @@ class SliceLoader {
     return alongK_ ? run % (kDepth / 4) * 4 : run / (kRows / 4);
   }
 
-  const int64_t row_, k_;
-  const bool alongK_, vectors_;
+  const Operand& x_;
+  const bool alongK_;
   int rowsLeft_;
-  int64_t first_;
+  const int64_t first_;
   const float* at_ = nullptr;
   float kept_[kRuns][4];
 };

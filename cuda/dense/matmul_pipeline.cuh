@@ -31,10 +31,11 @@ class SliceWalk {
   }
   // The operands' elements at (row 0, the slice's first k).
   __device__ __forceinline__ Offsets start(int depth) const {
-    const Offsets batch = offsetsOf(p_.batch, static_cast<uint32_t>(batch_));
-    const Offsets sum = offsetsOf(p_.summed, static_cast<uint32_t>(sum_));
     const int64_t k = int64_t{slice_} * depth;
-    return {batch.a + sum.a + k * p_.a.k, batch.b + sum.b + k * p_.b.k};
+    Offsets at{k * p_.a.k, k * p_.b.k};
+    addOffsets(at, p_.batch, static_cast<uint32_t>(batch_));
+    addOffsets(at, p_.summed, static_cast<uint32_t>(sum_));
+    return at;
   }
   // To the next slice; true when that belongs to another sum.
   __device__ __forceinline__ bool advance() {

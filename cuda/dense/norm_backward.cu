@@ -151,7 +151,7 @@ __global__ void __launch_bounds__(Teams::kMost)
 
 // Longer rows: a team is a block. A thread adds to the same features of the workspace in every row.
 template <class T>
-__global__ void __launch_bounds__(Teams::kMost)
+__global__ void __launch_bounds__(Teams::kMost, 1)
     normBackwardLong(const __grid_constant__ NormBackward p) {
   LONGSPAN_SHARED(shared);
   Team team(blockDim.x, shared);

@@ -1,9 +1,10 @@
 // Random fills, equal to the CPU's to the last bit: only correctly rounded operations in the order
 // of cpp/cpu/dense/random.simd.cc, none of them fused. One write of the output, 40 integer
-// multiplications per 4 elements, for normal numbers 60 more FLOPs. H200: uniform 85 % of write
-// speed in f32 and 50 % in 16 bits, normal about 40 %. Not yet run on hardware.
+// multiplications per 4 elements, for normal numbers 60 more FLOPs. A kernel per distribution, the
+// type of y is a branch. H200: uniform 85 % of write speed in f32 and 50 % in 16 bits, normal about
+// 40 %. Not yet run on hardware.
 #include "cpp/ops/dense/random.h"
-#include "cuda/element.h"
+#include "cuda/any_element.cuh"
 #include "cuda/elementwise.cuh"
 #include "cuda/philox_words.cuh"
 
@@ -57,13 +58,13 @@ __device__ __forceinline__ void boxMuller(uint32_t first, uint32_t second, float
   z1 = product(sign, sine);
 }
 
-// A group of y made from words by `Maker`.
-template <class T, class Maker>
+// A group of y made from a Philox block by `Maker`; y may have any type.
+template <class Maker>
 struct Draw {
-  static constexpr int kViews = 1, kLanes = kLanesOf<T>;
+  static constexpr int kViews = 1, kLanes = 4;
   struct Loaded {};
   const int32_t* state;
-  T* y;
+  AnyElements y;
   Maker make;
 
   __device__ __forceinline__ void load(const Walk<1, kLanes>&, const Place<1>&, Loaded&) const {}
@@ -71,95 +72,101 @@ struct Draw {
                                          Loaded&) const {
     uint32_t words[kLanes];
     philoxWords(loadPhilox(state), p.index, words);
-    Vector<T, kLanes> out;
-    make(words, out);
-    storeGroup(walk, p, 0, y, out);
+    typename Maker::Value made[kLanes];
+    make(words, made);
+    const auto store = [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      Vector<T, kLanes> out;
+#pragma unroll
+      for (int i = 0; i < kLanes; ++i) {
+        if constexpr (std::is_same_v<T, typename Maker::Value>) {
+          out.at[i] = made[i];
+        } else {
+          out.at[i] = fromFloat<T>(made[i]);
+        }
+      }
+      storeGroup(walk, p, 0, static_cast<T*>(y.data), out);
+    };
+    if constexpr (std::is_integral_v<typename Maker::Value>) {
+      store(Tag<int32_t>{});
+    } else {
+      asStored(y.dtype, store);
+    }
   }
 };
 
 struct MakeUniform {
+  using Value = float;
   float low, range;
-  template <class T, int n>
-  __device__ __forceinline__ void operator()(const uint32_t (&words)[n], Vector<T, n>& out) const {
+  template <int n>
+  __device__ __forceinline__ void operator()(const uint32_t (&words)[n], float (&out)[n]) const {
 #pragma unroll
-    for (int i = 0; i < n; ++i) {
-      out.at[i] = fromFloat<T>(sum(low, product(range, toUniform(words[i]))));
-    }
+    for (int i = 0; i < n; ++i) out[i] = sum(low, product(range, toUniform(words[i])));
   }
 };
 
 struct MakeNormal {
+  using Value = float;
   float mean, std;
-  template <class T, int n>
-  __device__ __forceinline__ void operator()(const uint32_t (&words)[n], Vector<T, n>& out) const {
+  template <int n>
+  __device__ __forceinline__ void operator()(const uint32_t (&words)[n], float (&out)[n]) const {
 #pragma unroll
     for (int i = 0; i < n; i += 2) {
       float z0, z1;
       boxMuller(words[i], words[i + 1], z0, z1);
-      out.at[i] = fromFloat<T>(sum(mean, product(std, z0)));
-      out.at[i + 1] = fromFloat<T>(sum(mean, product(std, z1)));
+      out[i] = sum(mean, product(std, z0));
+      out[i + 1] = sum(mean, product(std, z1));
     }
   }
 };
 
-template <class U>
 struct MakeChoice {
+  using Value = float;
   uint32_t threshold;
-  U yes, no;
   template <int n>
-  __device__ __forceinline__ void operator()(const uint32_t (&words)[n], Vector<U, n>& out) const {
+  __device__ __forceinline__ void operator()(const uint32_t (&words)[n], float (&out)[n]) const {
 #pragma unroll
-    for (int i = 0; i < n; ++i) out.at[i] = words[i] >> 8 < threshold ? yes : no;
+    for (int i = 0; i < n; ++i) out[i] = words[i] >> 8 < threshold ? 1.0f : 0.0f;
   }
 };
 
 struct MakeInteger {
+  using Value = int32_t;
   int64_t low;
   uint64_t range;
   template <int n>
-  __device__ __forceinline__ void operator()(const uint32_t (&words)[n],
-                                             Vector<int32_t, n>& out) const {
+  __device__ __forceinline__ void operator()(const uint32_t (&words)[n], int32_t (&out)[n]) const {
 #pragma unroll
     for (int i = 0; i < n; ++i) {
-      out.at[i] = static_cast<int32_t>(low + static_cast<int64_t>(words[i] * range >> 32));
+      out[i] = static_cast<int32_t>(low + static_cast<int64_t>(words[i] * range >> 32));
     }
   }
 };
 
-template <class T, class Maker>
+template <class Maker>
 Status draw(const TensorView& state, const TensorView& y, const Maker& make, Context& context) {
-  return elementwise<1>(Draw<T, Maker>{state.data<int32_t>(), y.data<T>(), make}, {&y}, context);
+  return elementwise<1>(Draw<Maker>{state.data<int32_t>(), AnyElements(y), make}, {&y}, context);
 }
 
 }  // namespace
 
 Status uniform(const ops::Uniform& p, Context& context) {
   const MakeUniform make{static_cast<float>(p.low), static_cast<float>(p.high - p.low)};
-  return dispatchNarrow(p.y.dtype, [&](auto tag) {
-    return draw<typename decltype(tag)::type>(p.state, p.y, make, context);
-  });
+  return draw(p.state, p.y, make, context);
 }
 
 Status normal(const ops::Normal& p, Context& context) {
   const MakeNormal make{static_cast<float>(p.mean), static_cast<float>(p.std)};
-  return dispatchNarrow(p.y.dtype, [&](auto tag) {
-    return draw<typename decltype(tag)::type>(p.state, p.y, make, context);
-  });
+  return draw(p.state, p.y, make, context);
 }
 
 Status bernoulli(const ops::Bernoulli& p, Context& context) {
-  return withElement(p.y.dtype, [&](auto tag) {
-    using U = typename decltype(tag)::type;
-    const MakeChoice<U> make{ops::probabilityThreshold(p.p),
-                             static_cast<U>(elementBits(p.y.dtype, 1)),
-                             static_cast<U>(elementBits(p.y.dtype, 0))};
-    return draw<U>(p.state, p.y, make, context);
-  });
+  return draw(p.state, p.y, MakeChoice{ops::probabilityThreshold(p.p)}, context);
 }
 
 Status randint(const ops::RandInt& p, Context& context) {
   const MakeInteger make{p.low, static_cast<uint64_t>(p.high - p.low)};
-  return draw<int32_t>(p.state, p.y, make, context);
+  return draw(p.state, p.y, make, context);
 }
 
 LONGSPAN_CUDA_OPERATOR(Uniform, uniform);

@@ -8,6 +8,7 @@
 // % of copy speed is expected of an H200 for rows of up to 8192 elements. Not yet
 // run on hardware.
 #include "cpp/ops/dense/softmax.h"
+#include "cuda/any_element.cuh"
 #include "cuda/context.h"
 #include "cuda/rows.cuh"
 
@@ -75,26 +76,32 @@ __global__ void __launch_bounds__(Teams::kMost, kAligned ? 2 : 1)
   }
 }
 
-template <class T>
-__global__ void __launch_bounds__(ColumnTeam::kThreads)
+__global__ void __launch_bounds__(ColumnTeam::kThreads, 2)
     softmaxColumns(const __grid_constant__ RowSet xs, const __grid_constant__ RowSet ys,
-                   bool logarithm) {
+                   DType dtype, bool logarithm) {
   LONGSPAN_SHARED(shared);
   ColumnTeam team(shared);
   const int64_t index = static_cast<int64_t>(blockIdx.x) * ColumnTeam::kColumns + team.column;
-  const Row<T> x(xs, index), y(ys, index);
   Exponentials e = Exponentials::none();
+  asFloating(dtype, [&](auto tag) {
+    const Row<typename decltype(tag)::type> x(xs, index);
 #pragma unroll 4
-  for (int64_t i = team.slice; i < x.length; i += ColumnTeam::kSlices) {
-    addTo(e, toFloat(x.data[i * x.step]));
-  }
+    for (int64_t i = team.slice; i < x.length; i += ColumnTeam::kSlices) {
+      addTo(e, toFloat(x.data[i * x.step]));
+    }
+  });
   e = team.all(e, MergeExponentials{});
   const float share = 1 / e.sum, logSum = logf(e.sum);
+  asFloating(dtype, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    const Row<T> x(xs, index), y(ys, index);
 #pragma unroll 4
-  for (int64_t i = team.slice; i < x.length; i += ColumnTeam::kSlices) {
-    y.data[i * y.step] =
-        fromFloat<T>(outcome(e, toFloat(x.data[i * x.step]), share, logSum, logarithm));
-  }
+    for (int64_t i = team.slice; i < x.length; i += ColumnTeam::kSlices) {
+      const T value =
+          fromFloat<T>(outcome(e, toFloat(x.data[i * x.step]), share, logSum, logarithm));
+      y.data[i * y.step] = value;
+    }
+  });
 }
 
 // The sum that a row's gradients share, and its largest output: -inf alone has no gradient.
@@ -145,25 +152,32 @@ __global__ void __launch_bounds__(Teams::kMost, 1)
   }
 }
 
-template <class T>
-__global__ void __launch_bounds__(ColumnTeam::kThreads)
+__global__ void __launch_bounds__(ColumnTeam::kThreads, 2)
     softmaxBackwardColumns(const __grid_constant__ RowSet grads, const __grid_constant__ RowSet ys,
-                           const __grid_constant__ RowSet targets, bool logarithm) {
+                           const __grid_constant__ RowSet targets, DType dtype, bool logarithm) {
   LONGSPAN_SHARED(shared);
   ColumnTeam team(shared);
   const int64_t index = static_cast<int64_t>(blockIdx.x) * ColumnTeam::kColumns + team.column;
-  const Row<T> grad(grads, index), y(ys, index), target(targets, index);
   Level level{0, -INFINITY};
+  asFloating(dtype, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    const Row<T> grad(grads, index), y(ys, index);
 #pragma unroll 4
-  for (int64_t i = team.slice; i < y.length; i += ColumnTeam::kSlices) {
-    addTo(level, toFloat(grad.data[i * grad.step]), toFloat(y.data[i * y.step]), logarithm);
-  }
+    for (int64_t i = team.slice; i < y.length; i += ColumnTeam::kSlices) {
+      addTo(level, toFloat(grad.data[i * grad.step]), toFloat(y.data[i * y.step]), logarithm);
+    }
+  });
   level = team.all(level, MergeLevels{});
+  asFloating(dtype, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    const Row<T> grad(grads, index), y(ys, index), target(targets, index);
 #pragma unroll 4
-  for (int64_t i = team.slice; i < y.length; i += ColumnTeam::kSlices) {
-    target.data[i * target.step] = fromFloat<T>(
-        gradient(level, toFloat(grad.data[i * grad.step]), toFloat(y.data[i * y.step]), logarithm));
-  }
+    for (int64_t i = team.slice; i < y.length; i += ColumnTeam::kSlices) {
+      const float g = toFloat(grad.data[i * grad.step]), out = toFloat(y.data[i * y.step]);
+      const T value = fromFloat<T>(gradient(level, g, out, logarithm));
+      target.data[i * target.step] = value;
+    }
+  });
 }
 
 dim3 columnGrid(int64_t rows) {
@@ -173,13 +187,13 @@ dim3 columnGrid(int64_t rows) {
 Status forward(const ops::SoftmaxFields& p, bool logarithm, Context& context) {
   if (p.x.numel() == 0) return {};
   const RowSet x(p.x, static_cast<int>(p.axis)), y(p.y, static_cast<int>(p.axis));
+  if (x.across()) {
+    return launched(launch(softmaxColumns, columnGrid(x.axes.count), ColumnTeam::kThreads,
+                           ColumnTeam::kThreads * sizeof(Exponentials), context.stream, x, y,
+                           p.x.dtype, logarithm));
+  }
   return dispatchNarrow(p.x.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
-    if (x.across()) {
-      return launched(launch(softmaxColumns<T>, columnGrid(x.axes.count), ColumnTeam::kThreads,
-                             ColumnTeam::kThreads * sizeof(Exponentials), context.stream, x, y,
-                             logarithm));
-    }
     const Teams teams(x.length, kOne);
     return withAlignment(x.wide && y.wide, [&](auto aligned) {
       return launched(launch(softmaxRows<T, aligned.value>, teams.grid(x.axes.count), teams.block(),
@@ -192,13 +206,13 @@ Status backward(const ops::SoftmaxBackwardFields& p, bool logarithm, Context& co
   if (p.y.numel() == 0) return {};
   const int axis = static_cast<int>(p.axis);
   const RowSet grad(p.gradY, axis), y(p.y, axis), target(p.gradX, axis);
+  if (y.across()) {
+    return launched(launch(softmaxBackwardColumns, columnGrid(y.axes.count), ColumnTeam::kThreads,
+                           ColumnTeam::kThreads * sizeof(Level), context.stream, grad, y, target,
+                           p.y.dtype, logarithm));
+  }
   return dispatchNarrow(p.y.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
-    if (y.across()) {
-      return launched(launch(softmaxBackwardColumns<T>, columnGrid(y.axes.count),
-                             ColumnTeam::kThreads, ColumnTeam::kThreads * sizeof(Level),
-                             context.stream, grad, y, target, logarithm));
-    }
     const Teams teams(y.length, kTwo);
     return withAlignment(grad.wide && y.wide && target.wide, [&](auto aligned) {
       return launched(launch(softmaxBackwardRows<T, aligned.value>, teams.grid(y.axes.count),

@@ -1,11 +1,11 @@
-// Elements chosen along an axis by indices: the shape of y, x with stride 0 on the axes of the
-// indices, the indices with stride 0 on the others where they name whole slices.
-#pragma once
-
+// What gather and indexSelect share: ids from the cache, elements by 16 bytes where an id names
+// whole slices, one by one elsewhere. Speeds: see those files.
+#include "cuda/dense/pick.h"
 #include "cuda/element.h"
 #include "cuda/elementwise.cuh"
 
 namespace longspan::cuda {
+namespace {
 
 template <class U>
 struct Pick {
@@ -63,16 +63,19 @@ struct Pick {
   }
 };
 
-// `x` and `index` as above; `axis` is that of `indexed` in its own shape.
-template <class U>
+}  // namespace
+
 Status pick(const TensorView& indexed, int64_t axis, const TensorView& x, const TensorView& index,
             const TensorView& y, Context& context) {
-  using Op = Pick<U>;
-  const Op op{indexed.data<U>(), index.data<int32_t>(), y.data<U>(), indexed.shape[axis],
-              indexed.stride[axis]};
-  WalkOf<Op> walk({&x, &index, &y});
-  if (op.step % Op::kLanes != 0) walk.access[0] = Access::scattered;  // slices are not aligned
-  return elementwise<1>(op, walk, context);
+  return withElement(y.dtype, [&](auto tag) {
+    using U = typename decltype(tag)::type;
+    using Op = Pick<U>;
+    const Op op{indexed.data<U>(), index.data<int32_t>(), y.data<U>(), indexed.shape[axis],
+                indexed.stride[axis]};
+    WalkOf<Op> walk({&x, &index, &y});
+    if (op.step % Op::kLanes != 0) walk.access[0] = Access::scattered;  // slices are not aligned
+    return elementwise<1>(op, walk, context);
+  });
 }
 
 }  // namespace longspan::cuda

@@ -1,0 +1,104 @@
+// Elements whose type is known at run time, for operators too rare to have a kernel per type: one
+// kernel holds the code of all, behind a branch that its threads take alike.
+#pragma once
+
+#include "cpp/core/tensor_view.h"
+#include "cuda/portable.cuh"
+
+namespace longspan::cuda {
+
+// Calls f(Tag<T>{}) with the type of a float of up to 32 bits, on the GPU.
+template <class F>
+__device__ __forceinline__ void asFloating(DType dtype, F&& f) {
+  switch (dtype) {
+    case DType::f16:
+      return f(Tag<f16>{});
+    case DType::bf16:
+      return f(Tag<bf16>{});
+    default:
+      return f(Tag<float>{});
+  }
+}
+
+// With any type but f64.
+template <class F>
+__device__ __forceinline__ void asStored(DType dtype, F&& f) {
+  switch (dtype) {
+    case DType::i32:
+      return f(Tag<int32_t>{});
+    case DType::u8:
+      return f(Tag<uint8_t>{});
+    default:
+      return asFloating(dtype, static_cast<F&&>(f));
+  }
+}
+
+// With the unsigned integer of that many bytes, up to 4: for elements that are only moved.
+template <class F>
+__device__ __forceinline__ void asBits(int bytes, F&& f) {
+  switch (bytes) {
+    case 1:
+      return f(Tag<uint8_t>{});
+    case 2:
+      return f(Tag<uint16_t>{});
+    default:
+      return f(Tag<uint32_t>{});
+  }
+}
+
+// The elements of a tensor; A is what arithmetic is done in.
+struct AnyElements {
+  void* data = nullptr;  // null: none
+  DType dtype = DType::f32;
+
+  AnyElements() = default;
+  explicit AnyElements(const TensorView& t)
+      : data(t.base + t.offset * static_cast<int64_t>(sizeOf(t.dtype))), dtype(t.dtype) {}
+
+  template <class A>
+  __device__ __forceinline__ A load(int64_t at) const {
+    switch (dtype) {
+      case DType::f16:
+        return static_cast<A>(toFloat(static_cast<const f16*>(data)[at]));
+      case DType::bf16:
+        return static_cast<A>(toFloat(static_cast<const bf16*>(data)[at]));
+      case DType::f64:
+        return static_cast<A>(static_cast<const double*>(data)[at]);
+      case DType::i32:
+        return static_cast<A>(static_cast<const int32_t*>(data)[at]);
+      case DType::u8:
+        return static_cast<A>(static_cast<const uint8_t*>(data)[at]);
+      default:
+        return static_cast<A>(static_cast<const float*>(data)[at]);
+    }
+  }
+  // Floats are rounded, integers wrap.
+  template <class A>
+  __device__ __forceinline__ void store(int64_t at, A x) const {
+    switch (dtype) {
+      case DType::f16: {
+        const f16 value = fromFloat<f16>(static_cast<float>(x));
+        static_cast<f16*>(data)[at] = value;
+        break;
+      }
+      case DType::bf16: {
+        const bf16 value = fromFloat<bf16>(static_cast<float>(x));
+        static_cast<bf16*>(data)[at] = value;
+        break;
+      }
+      case DType::f64:
+        static_cast<double*>(data)[at] = static_cast<double>(x);
+        break;
+      case DType::i32:
+        static_cast<int32_t*>(data)[at] = static_cast<int32_t>(x);
+        break;
+      case DType::u8:
+        static_cast<uint8_t*>(data)[at] = static_cast<uint8_t>(static_cast<int32_t>(x));
+        break;
+      default:
+        static_cast<float*>(data)[at] = static_cast<float>(x);
+    }
+  }
+};
+
+}  // namespace longspan::cuda
