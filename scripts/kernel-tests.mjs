@@ -2,10 +2,15 @@
 // test/cuda/NAME_main.cc calls every kernel of NAME (matmul, attention; default: all) over ragged shapes,
 // schedules and both modes of asynchrony. With --planted each bug that the kernels' sources know is built
 // in, and the program must fail. Objects are kept in .cmake and compiled again when a source has changed.
+//
+// `--hardware FOLDER` builds the programs for real GPUs instead, from the kernels of the last build with
+// LONGSPAN_CUDA=on, and runs none: they are small enough for compute-sanitizer on another machine.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
+import { parseArgs } from 'node:util';
+import { cudaOptions } from './support/cuda-toolkit.mjs';
 import { main, root } from './support/native-build.mjs';
 import { BuildProblem, findToolchain } from './support/toolchain.mjs';
 
@@ -13,8 +18,8 @@ const tree = path.join(root, '.cmake', 'kernel-tests');
 const files = readdirSync(path.join(root, 'cuda'), { recursive: true }).map((f) => `cuda/${f}`);
 const matching = (pattern) => files.filter((file) => pattern.test(file)).sort();
 
+const emulator = matching(/^cuda\/emulator\/\w+\.cc$/);
 const shared = [
-  ...matching(/^cuda\/emulator\/\w+\.cc$/),
   'cpp/core/status.cc',
   'cpp/core/tensor_view.cc',
   'cpp/ops/check.cc',
@@ -22,6 +27,7 @@ const shared = [
 ];
 const headers = [
   ...matching(/\.(h|cuh)$/),
+  'test/cuda/control.h',
   ...['dense', 'attention'].flatMap((family) =>
     readdirSync(path.join(root, 'cpp/ops', family))
       .filter((file) => file.endsWith('.h'))
@@ -67,7 +73,8 @@ const programs = {
   },
 };
 
-const common = ['-std=c++20', '-O2', '-g1', '-fsigned-char', '-DLONGSPAN_EMULATED=1', `-I${root}`];
+const plainFlags = ['-std=c++20', '-O2', '-g1', '-fsigned-char', `-I${root}`];
+const common = [...plainFlags, '-DLONGSPAN_EMULATED=1'];
 const quiet = ['-Wno-unknown-pragmas', '-Wno-psabi'];
 
 function instrument(compiler) {
@@ -94,8 +101,8 @@ function compile(compiler, file, flags) {
   return object;
 }
 
-function link(compiler, objects, program) {
-  const result = run(compiler, [...objects, '-o', program, '-pthread', '-ldl']);
+function link(compiler, objects, program, libraries = []) {
+  const result = run(compiler, [...objects, ...libraries, '-o', program, '-pthread', '-ldl']);
   if (result.status !== 0) throw new BuildProblem(`it does not link:\n${result.stderr}`);
   return program;
 }
@@ -103,7 +110,7 @@ function link(compiler, objects, program) {
 function runKernels(name, compiler, withPlanted) {
   const { plain, kernels, macro, planted } = programs[name];
   const kernelFlags = [...common, ...quiet, '-ffp-contract=off', ...instrument(compiler)];
-  const ours = [...shared, ...plain, `test/cuda/${name}_main.cc`];
+  const ours = [...emulator, ...shared, ...plain, `test/cuda/${name}_main.cc`];
   // Instrumented files last: of a template that both instantiate the linker keeps the first.
   const objects = new Map([
     ...ours.map((file) => [file, compile(compiler, file, [...common, ...quiet])]),
@@ -135,8 +142,27 @@ function runKernels(name, compiler, withPlanted) {
   }
 }
 
+function buildForHardware(name, compiler, folder) {
+  const { plain, kernels } = programs[name];
+  const { LONGSPAN_CUDA_INCLUDE: include, LONGSPAN_CUDART: cudart } = cudaOptions({
+    ...process.env,
+    LONGSPAN_CUDA: 'on',
+  });
+  const flags = [...plainFlags, ...quiet, '-isystem', include];
+  const made = kernels.map((file) => path.join(root, '.cmake/Release/nvcc', `${file}.o`));
+  const missing = made.find((object) => !existsSync(object));
+  if (missing) throw new BuildProblem(`${missing} is missing: build with LONGSPAN_CUDA=on first`);
+  const ours = [...shared, ...plain, `test/cuda/${name}_main.cc`];
+  const objects = [...ours.map((file) => compile(compiler, file, flags)), ...made];
+  mkdirSync(folder, { recursive: true });
+  console.log(link(compiler, objects, path.join(folder, name), [cudart, '-lrt']));
+}
+
 main(() => {
-  const names = process.argv.slice(2).filter((word) => word !== '--planted');
+  const { values, positionals: names } = parseArgs({
+    allowPositionals: true,
+    options: { planted: { type: 'boolean' }, hardware: { type: 'string' } },
+  });
   const unknown = names.find((name) => !(name in programs));
   if (unknown) {
     throw new BuildProblem(
@@ -146,6 +172,7 @@ main(() => {
   mkdirSync(tree, { recursive: true });
   const compiler = process.env.CXX ?? findToolchain(process.env).cxx;
   for (const name of names.length > 0 ? names : Object.keys(programs)) {
-    runKernels(name, compiler, process.argv.includes('--planted'));
+    if (values.hardware) buildForHardware(name, compiler, path.resolve(values.hardware));
+    else runKernels(name, compiler, values.planted);
   }
 });

@@ -20,7 +20,7 @@
 #include "cpp/ops/attention/attention_backward.h"
 #include "cpp/ops/attention/attention_decode.h"
 #include "cuda/context.h"
-#include "cuda/emulator/control.h"
+#include "test/cuda/control.h"
 
 namespace longspan {
 

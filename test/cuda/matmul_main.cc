@@ -13,7 +13,7 @@
 
 #include "cpp/core/half.h"
 #include "cuda/dense/matmul_plan.h"
-#include "cuda/emulator/control.h"
+#include "test/cuda/control.h"
 
 namespace longspan::cuda {
 

@@ -1,0 +1,33 @@
+// What a kernel program asks of the machine it runs on: on the emulator schedules and what launches
+// found; a GPU chooses its own schedule and reports nothing, which is what compute-sanitizer is for.
+#pragma once
+
+#if defined(LONGSPAN_EMULATED)
+#include "cuda/emulator/control.h"
+#else
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace longspan::emulator {
+
+struct Settings {
+  uint64_t seed = 1;
+  bool lateAsync = true;
+};
+struct LaunchReport {
+  std::vector<std::string> errors;
+  struct {
+    uint64_t ldmatrixExtraPhases = 0;
+  } stats;
+};
+
+inline uint64_t runs = 0;
+inline Settings settings() { return {}; }
+inline void setSettings(const Settings&) { ++runs; }  // once before every run of a kernel
+inline LaunchReport lastLaunch() { return {}; }
+inline uint64_t failedLaunches() { return 0; }
+inline uint64_t launchesSoFar() { return runs; }
+
+}  // namespace longspan::emulator
+#endif
