@@ -23,7 +23,7 @@ struct Event {
   uint64_t ticket = 0;
 };
 
-class Buffer {
+class Buffer : public std::enable_shared_from_this<Buffer> {
  public:
   Buffer(Device& device, size_t bytes) : device_(device), bytes_(bytes) {}
   Buffer(const Buffer&) = delete;

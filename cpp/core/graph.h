@@ -17,6 +17,7 @@ struct Graph {
     const char* name;
     size_t workspaceBytes;
     std::function<Status(Workspace)> run;
+    std::shared_ptr<const void> parameters;  // of run
   };
 
   // Kept for as long as the graph: everything it uses that was there before, and on the CPU what it

@@ -16,6 +16,10 @@ constexpr int kStreamSpins = 1000;
 
 constexpr char kReplay[] = "replay";
 
+// A task in the ring keeps room for as many buffers as operators have tensors; lists of an
+// optimizer are let go.
+constexpr size_t kKeptBuffers = 16;
+
 // Run-time failures carry the operator's name; out of memory keeps its sizes.
 Status named(const char* name, const Status& status) {
   const Status::Detail& d = status.detail();
@@ -32,24 +36,43 @@ std::shared_ptr<Stream> Stream::create(Device& device, std::shared_ptr<Lane> lan
   return stream;
 }
 
-uint64_t Stream::waitingTasks() const { return submitted_.load() - taken_.load(); }
+void Task::clear() {
+  name = "";
+  for (auto* list : {&reads, &writes}) {
+    list->clear();
+    if (list->capacity() > kKeptBuffers) *list = {};
+  }
+  after.clear();
+  workspaceBytes = 0;
+  run = nullptr;
+  done = nullptr;
+}
 
-uint64_t Stream::submit(Task task) {
-  const uint64_t ticket = lastTicket();
-  if (waitingTasks() >= kCapacity) {
+Task& Stream::prepare() {
+  if (pending() >= kCapacity) {
     // Sleep until half is done: waking for every freed place would cost a context switch per task.
     std::unique_lock<std::mutex> lock(mutex_);
     producerSleeps_ = true;
-    notFull_.wait(lock, [&] { return waitingTasks() <= kCapacity / 2; });
+    notFull_.wait(lock, [&] { return pending() <= kCapacity / 2; });
     producerSleeps_ = false;
   }
-  ring_[ticket % kCapacity] = std::make_unique<Task>(std::move(task));
-  submitted_.store(ticket + 1);
-  if (consumerSleeps_.load()) {
+  for (const uint64_t end = completed_.load(std::memory_order_acquire); freed_ < end; ++freed_)
+    ring_[freed_ % kCapacity]->parameters.reset();
+  std::unique_ptr<Task>& place = ring_[lastTicket() % kCapacity];
+  if (!place) place = std::make_unique<Task>();
+  place->clear();  // of a call that failed half-way
+  return *place;
+}
+
+uint64_t Stream::submit() {
+  const uint64_t ticket = lastTicket() + 1;
+  submitted_.store(ticket);
+  // One wake per sleep: what is submitted while the thread gets up costs nothing more.
+  if (consumerSleeps_.load() && consumerSleeps_.exchange(false)) {
     std::lock_guard<std::mutex> lock(mutex_);
     notEmpty_.notify_one();
   }
-  return ticket + 1;
+  return ticket;
 }
 
 void Stream::waitUntilRan(uint64_t ticket) {
@@ -171,7 +194,8 @@ void Stream::record(Task& task, const Status& status) {
   for (const BufferRef& buffer : task.reads) graph.note(buffer, false, hold(buffer));
   for (const BufferRef& buffer : task.writes) graph.note(buffer, true, hold(buffer));
   if (lane_->immediate() && task.run) {
-    graph.steps.push_back({task.name, task.workspaceBytes, std::move(task.run)});
+    graph.steps.push_back(
+        {task.name, task.workspaceBytes, std::move(task.run), std::move(task.parameters)});
   }
 }
 
@@ -192,35 +216,37 @@ uint64_t Stream::replay(const std::shared_ptr<Graph>& graph, Task task) {
   return submit(std::move(task));
 }
 
-bool Stream::next(std::unique_ptr<Task>& task) {
-  for (int spin = 0; spin < kStreamSpins && waitingTasks() == 0; ++spin) pauseCpu();
-  if (waitingTasks() == 0) {
+// The next task, or null when there will be none.
+Task* Stream::next() {
+  const uint64_t ticket = completed_.load(std::memory_order_relaxed);
+  const auto waiting = [&] { return submitted_.load() > ticket; };
+  for (int spin = 0; spin < kStreamSpins && !waiting(); ++spin) pauseCpu();
+  if (!waiting()) {
     std::unique_lock<std::mutex> lock(mutex_);
-    consumerSleeps_ = true;
-    notEmpty_.wait(lock, [&] { return waitingTasks() > 0 || finishing_ || orphaned_; });
+    for (;;) {
+      consumerSleeps_ = true;
+      if (waiting() || finishing_ || orphaned_) break;
+      notEmpty_.wait(lock);
+    }
     consumerSleeps_ = false;
   }
-  if (orphaned_ || waitingTasks() == 0) return false;
-  const uint64_t ticket = taken_.load(std::memory_order_relaxed);
-  task = std::move(ring_[ticket % kCapacity]);
-  taken_.store(ticket + 1);
-  if (producerSleeps_.load() && waitingTasks() <= kCapacity / 2) {
-    std::lock_guard<std::mutex> lock(mutex_);
-    notFull_.notify_one();
-  }
-  return true;
+  return orphaned_ || !waiting() ? nullptr : ring_[ticket % kCapacity].get();
 }
 
 void Stream::loop() {
   lane_->attach();
-  for (std::unique_ptr<Task> task; next(task);) {
+  while (Task* task = next()) {
     const Status status = execute(*task);
     if (recording_) record(*task, status);
     // Success also clears the poison of a buffer that was overwritten whole.
     for (const BufferRef& buffer : task->writes) buffer->setPoison(status);
     if (task->done) task->done(status);
-    task.reset();  // references go before the event fires, so that memory() after a wait is exact
+    task->clear();  // references go before the event fires, so that memory() after a wait is exact
     completed_.fetch_add(1);
+    if (producerSleeps_.load() && pending() <= kCapacity / 2) {
+      std::lock_guard<std::mutex> lock(mutex_);
+      notFull_.notify_one();
+    }
     if (waiters_.load() > 0) {
       std::lock_guard<std::mutex> lock(mutex_);
       progressed_.notify_all();

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "cpp/core/buffer.h"
@@ -24,6 +25,11 @@ struct Task {
   std::function<Status(Workspace)> run;
   std::function<void(const Status&)>
       done;  // called on the stream thread after run, whatever the outcome
+  // What `run` works on, without references to buffers: left to the owner's thread to free, since
+  // freeing what another thread allocated makes both wait for the allocator.
+  std::shared_ptr<const void> parameters;
+
+  void clear();
 };
 
 class Stream : public std::enable_shared_from_this<Stream> {
@@ -36,8 +42,15 @@ class Stream : public std::enable_shared_from_this<Stream> {
   Device& device() const { return device_; }
   Lane& lane() const { return *lane_; }
 
-  // Returns the task's ticket. Blocks only while the queue is full.
-  uint64_t submit(Task task);
+  // An empty task for the owner to fill, which the next submit() hands over. Blocks only while the
+  // queue is full.
+  Task& prepare();
+  // Returns the task's ticket.
+  uint64_t submit();
+  uint64_t submit(Task task) {
+    prepare() = std::move(task);
+    return submit();
+  }
   // The task has run and its references are gone; on a GPU its work may be under way.
   bool ran(uint64_t ticket) const { return completed_.load(std::memory_order_acquire) >= ticket; }
   void waitUntilRan(uint64_t ticket);
@@ -65,21 +78,22 @@ class Stream : public std::enable_shared_from_this<Stream> {
  private:
   Stream(Device& device, std::shared_ptr<Lane> lane) : device_(device), lane_(std::move(lane)) {}
   void loop();
-  bool next(std::unique_ptr<Task>& task);
+  Task* next();
   Status execute(Task& task);
   void noteUses(const Task& task, const MemorySource* memory);
   void record(Task& task, const Status& status);
-  uint64_t waitingTasks() const;
 
   Device& device_;
   const std::shared_ptr<Lane> lane_;
   std::shared_ptr<Graph> capture_;    // the owner's thread
   std::shared_ptr<Graph> recording_;  // the stream's thread
   // One producer (the owner), one consumer (the thread): tickets index a ring, so neither locks
-  // unless one of them sleeps.
+  // unless one of them sleeps. A place, once made, is used again and again.
   std::vector<std::unique_ptr<Task>> ring_;
-  std::atomic<uint64_t> submitted_{0}, taken_{0}, completed_{0};
-  std::atomic<bool> finishing_{false}, orphaned_{false};
+  uint64_t freed_ = 0;  // the owner has freed the parameters of the tasks before
+  alignas(64) std::atomic<uint64_t> submitted_{0};
+  alignas(64) std::atomic<uint64_t> completed_{0};
+  alignas(64) std::atomic<bool> finishing_{false}, orphaned_{false};
   // Sleepers, each announced before it looks a last time.
   std::atomic<bool> consumerSleeps_{false}, producerSleeps_{false};
   std::atomic<int> waiters_{0};

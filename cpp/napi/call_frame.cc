@@ -17,9 +17,9 @@ void PackedCall::readTensor(const char* name, TensorView& out, bool required, bo
     return;
   }
   Device& device = slot->buffer->device();
-  if (&device != &stream_->device()) {
+  if (&device != &stream()->device()) {
     status_ = Status(Code::device, name, describe(slot->view) + " on " + device.name(),
-                     "Every tensor of this call must be on " + stream_->device().name() +
+                     "Every tensor of this call must be on " + stream()->device().name() +
                          "; tensor.to(device) copies it there");
     return;
   }
@@ -34,7 +34,6 @@ void PackedCall::readTensor(const char* name, TensorView& out, bool required, bo
     }
   }
   out = slot->view;
-  buffers_.push_back(slot->buffer);
 }
 
 void PackedCall::readTensors(const char* name, TensorList& out, bool writes, bool mayBeEmpty) {
@@ -51,24 +50,12 @@ void PackedCall::readIntegers(std::vector<int64_t>& out) {
   for (int64_t& x : out) x = static_cast<int64_t>(*cursor_++);
 }
 
-BufferRef PackedCall::newBuffer(size_t bytes) {
-  buffers_.push_back(std::make_shared<Buffer>(stream_->device(), bytes));
-  return buffers_.back();
-}
-
-BufferRef PackedCall::refOf(const TensorView& view) {
-  for (const BufferRef& b : buffers_) {
-    if (b.get() == view.buffer) return b;
-  }
-  return nullptr;
-}
-
-void PackedCall::writeTensor(const TensorView& view, const BufferRef& buffer) {
+void PackedCall::writeTensor(const TensorView& view, BufferRef buffer) {
   if (!buffer) {
     *cursor_++ = kAbsent;
     return;
   }
-  *cursor_++ = environment_.slots.add(view, buffer);
+  *cursor_++ = environment_.slots.add(view, std::move(buffer));
   *cursor_++ = static_cast<double>(static_cast<int>(view.dtype));
   *cursor_++ = view.rank;
   for (int i = 0; i < view.rank; ++i) *cursor_++ = static_cast<double>(view.shape[i]);

@@ -18,8 +18,8 @@ class PackedCall final : public CallFrame {
   explicit PackedCall(Environment& environment)
       : environment_(environment), cursor_(environment.call + 1) {
     const auto id = static_cast<size_t>(environment.call[0]);
-    if (id < environment.streams.size()) stream_ = environment.streams[id];
-    if (!stream_) {
+    if (id < environment.streams.size()) stream_ = &environment.streams[id];
+    if (!*stream_) {
       status_ = Status(Code::device, "stream", std::to_string(id), "Use a stream that is open");
     }
   }
@@ -29,19 +29,17 @@ class PackedCall final : public CallFrame {
   double readNumber() override { return *cursor_++; }
   void readIntegers(std::vector<int64_t>& out) override;
   const Status& status() const override { return status_; }
-  const std::shared_ptr<Stream>& stream() const override { return stream_; }
-  BufferRef newBuffer(size_t bytes) override;
-  BufferRef refOf(const TensorView& view) override;
+  const std::shared_ptr<Stream>& stream() const override { return *stream_; }
   void beginOutputs() override { cursor_ = environment_.call; }
-  void writeTensor(const TensorView& view, const BufferRef& buffer) override;
+  void writeTensor(const TensorView& view, BufferRef buffer) override;
   void writeCount(size_t n) override { *cursor_++ = static_cast<double>(n); }
 
  private:
   Environment& environment_;
   double* cursor_;
-  std::shared_ptr<Stream> stream_;
+  static inline const std::shared_ptr<Stream> kNoStream;
+  const std::shared_ptr<Stream>* stream_ = &kNoStream;
   Status status_;
-  std::vector<BufferRef> buffers_;  // of this call: few, so a scan beats a map
 };
 
 }  // namespace longspan::napi

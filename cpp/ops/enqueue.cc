@@ -53,38 +53,34 @@ class Reader final : public FieldVisitor {
   CallFrame& frame_;
 };
 
-// Gives outputs their buffers and tells the task what it reads, writes and waits for.
+// Gives outputs their buffers and tells the task, the stream's next, what it reads, writes and
+// waits for.
 class Collector final : public FieldVisitor {
  public:
-  struct Use {
-    Buffer* buffer;
-    bool writes;
-  };
-  std::vector<Use> uses;  // recorded once the task has a ticket
-
-  Collector(CallFrame& frame, Task& task) : frame_(frame), task_(task) {}
+  Collector(const std::shared_ptr<Stream>& stream, Task& task) : stream_(stream), task_(task) {}
 
  protected:
   void tensor(FieldKind kind, const char*, TensorView& t) override {
     if (!t.defined()) return;
     BufferRef ref;
     if (isOutput(kind) && t.buffer == nullptr) {
-      ref = frame_.newBuffer(static_cast<size_t>(t.bytes()));
+      ref = std::make_shared<Buffer>(stream_->device(), static_cast<size_t>(t.bytes()));
       t.buffer = ref.get();
     } else {
-      ref = frame_.refOf(t);
-      orderAfterUses(task_, *ref, frame_.stream(), isInout(kind));
+      ref = t.buffer->shared_from_this();
+      orderAfterUses(task_, *ref, stream_, isInout(kind));
     }
-    uses.push_back({ref.get(), isOutput(kind) || isInout(kind)});
-    if (uses.back().writes) task_.writes.push_back(ref);
-    if (!isOutput(kind)) task_.reads.push_back(std::move(ref));
+    const bool writes = isOutput(kind) || isInout(kind);
+    recordUse(*ref, stream_, stream_->lastTicket() + 1, writes);
+    if (isInout(kind)) task_.reads.push_back(ref);
+    (writes ? task_.writes : task_.reads).push_back(std::move(ref));
   }
   void tensors(FieldKind kind, const char* name, TensorList& list) override {
     for (TensorView& t : list) tensor(kind, name, t);
   }
 
  private:
-  CallFrame& frame_;
+  const std::shared_ptr<Stream>& stream_;
   Task& task_;
 };
 
@@ -94,7 +90,7 @@ class OutputWriter final : public FieldVisitor {
 
  protected:
   void tensor(FieldKind kind, const char*, TensorView& t) override {
-    if (isOutput(kind)) frame_.writeTensor(t, t.defined() ? frame_.refOf(t) : nullptr);
+    if (isOutput(kind)) frame_.writeTensor(t, t.defined() ? t.buffer->shared_from_this() : nullptr);
   }
   void tensors(FieldKind kind, const char* name, TensorList& list) override {
     if (!isOutput(kind)) return;
@@ -161,7 +157,8 @@ void orderAfterUses(Task& task, const Buffer& buffer, const std::shared_ptr<Stre
 void recordUse(Buffer& buffer, const std::shared_ptr<Stream>& stream, uint64_t ticket,
                bool writes) {
   if (writes) {
-    buffer.lastWrite = {stream, ticket};
+    if (buffer.lastWrite.stream != stream) buffer.lastWrite.stream = stream;
+    buffer.lastWrite.ticket = ticket;
     buffer.lastReads.clear();
     return;
   }
@@ -186,38 +183,36 @@ Status Operator::call(CallFrame& frame) const {
   call->fields(reader);
   if (!frame.status().ok()) return frame.status();
   LONGSPAN_RETURN_IF_ERROR(call->validate());
-  if (frame.stream()->device().type() == DeviceType::cuda)
-    LONGSPAN_RETURN_IF_ERROR(checkCuda(name, *call));
+  const std::shared_ptr<Stream>& stream = frame.stream();
+  Device& device = stream->device();
+  if (device.type() == DeviceType::cuda) LONGSPAN_RETURN_IF_ERROR(checkCuda(name, *call));
 
-  Task task;
+  Task& task = stream->prepare();
   task.name = name;
-  Collector collector(frame, task);
+  Collector collector(stream, task);
   call->fields(collector);
   OutputWriter outputs(frame);
   call->fields(outputs);
 
-  Device& device = frame.stream()->device();
   if (device.type() == DeviceType::cpu) {
     ThreadPool& pool = ThreadPool::shared();
     task.workspaceBytes = call->workspace(pool.size());
-    task.run = [call, &pool](Workspace workspace) {
+    task.run = [&call = *call, &pool](Workspace workspace) {
       Binder binder;
-      call->fields(binder);
+      call.fields(binder);
       cpu::Context context{pool, workspace};
-      return call->runOnCpu(context);
+      return call.runOnCpu(context);
     };
   } else {
     task.workspaceBytes = call->cudaWorkspace(*device.gpu());
-    task.run = [call, &lane = frame.stream()->lane()](Workspace workspace) {
+    task.run = [&call = *call, &lane = stream->lane()](Workspace workspace) {
       Binder binder;
-      call->fields(binder);
-      return runOnLane(*call, lane, workspace);
+      call.fields(binder);
+      return runOnLane(call, lane, workspace);
     };
   }
-  const std::shared_ptr<Stream>& stream = frame.stream();
-  const uint64_t ticket = stream->submit(std::move(task));
-  for (const Collector::Use& use : collector.uses)
-    recordUse(*use.buffer, stream, ticket, use.writes);
+  task.parameters = call;
+  stream->submit();
   return {};
 }
 

@@ -24,12 +24,9 @@ class CallFrame {
 
   virtual const std::shared_ptr<Stream>& stream() const = 0;
 
-  // A buffer for an output; the frame keeps the reference until it is bound to a handle.
-  virtual BufferRef newBuffer(size_t bytes) = 0;
-  virtual BufferRef refOf(const TensorView& view) = 0;
   // Writing, in field order: an output, or its absence without a buffer.
   virtual void beginOutputs() = 0;
-  virtual void writeTensor(const TensorView& view, const BufferRef& buffer) = 0;
+  virtual void writeTensor(const TensorView& view, BufferRef buffer) = 0;
   virtual void writeCount(size_t n) = 0;
 };
 
