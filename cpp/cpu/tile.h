@@ -35,20 +35,21 @@ LONGSPAN_INLINE V inRegister(V x) {
 }
 
 // c[r][v] += sum over i < k of a[i * aStep + r * aRow] * b[i * bStep + v * lanes + lane].
-// A is float or double, B the same or a 16-bit float. Strides are in elements.
-template <int MR, int NR, class A, class B>
+// A is float or double, B the same or a 16-bit float. Strides are in elements. Vectors before
+// kFirst are left alone.
+template <int MR, int NR, int kFirst = 0, class A, class B>
 LONGSPAN_INLINE void tileMultiply(int64_t k, const A* __restrict a, int64_t aStep, int64_t aRow,
                                   const B* __restrict b, int64_t bStep, Vector<A> (&c)[MR][NR]) {
   constexpr int lanes = kLanesOf<A>;
   for (int64_t i = 0; i < k; ++i) {
     Vector<A> bv[NR];
 #pragma GCC unroll 16
-    for (int v = 0; v < NR; ++v) bv[v] = vload(b + v * lanes);
+    for (int v = kFirst; v < NR; ++v) bv[v] = vload(b + v * lanes);
 #pragma GCC unroll 16
     for (int r = 0; r < MR; ++r) {
       const Vector<A> x = inRegister(vbroadcast(a[r * aRow]));
 #pragma GCC unroll 16
-      for (int v = 0; v < NR; ++v) c[r][v] = vfma(x, bv[v], c[r][v]);
+      for (int v = kFirst; v < NR; ++v) c[r][v] = vfma(x, bv[v], c[r][v]);
     }
     a += aStep;
     b += bStep;

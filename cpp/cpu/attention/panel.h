@@ -8,10 +8,15 @@
 // 2. A lane's maximum is raised only when a score exceeds it by more than kSlack, or by its first
 // visible key: O and the sum are rarely rescaled. The decision is taken lane by lane, so a query's
 // result never depends on the others of its panel.
+//
+// A tile that a mask crosses, as on the diagonal of a causal mask, costs what is visible: vectors
+// of queries that see none of a few keys are left out of both products, and lanes are compared with
+// their bounds only where these fall.
 #pragma once
 
 #include <cmath>
 #include <limits>
+#include <type_traits>
 
 #include "cpp/cpu/attention/head_rows.h"
 #include "cpp/cpu/attention/score.h"
@@ -77,7 +82,11 @@ struct Panel {
   float* ot = nullptr;                 // [padded valueDim][kWidth], not yet divided by the sum
   int32_t lo[kWidth], hi[kWidth];      // keys each lane sees
   int64_t fullBegin = 0, fullEnd = 0;  // keys that every lane sees
-  Range range;                         // keys that any lane sees
+  struct Bounds {
+    int64_t fullBegin, fullEnd, end;  // keys that all lanes see; the end of what any sees
+  };
+  Bounds bounds[NR];  // of each vector
+  Range range;        // keys that any lane sees
   vf maximum[NR], sum[NR];
   bool opened = false;  // whether a tile has been taken
 
@@ -90,8 +99,8 @@ struct Panel {
   }
 
   // bounds(lane) gives the interval of keys that a lane sees.
-  template <class Bounds>
-  void start(HeadRows q, int64_t count, Bounds&& bounds) {
+  template <class BoundsOf>
+  void start(HeadRows q, int64_t count, BoundsOf&& boundsOf) {
     rows = count;
     transposeBlock(q.data, q.stride, rows, dim, qt, kWidth);
     const int64_t filled = roundUp(rows, kLanes);
@@ -102,19 +111,42 @@ struct Panel {
     for (int v = 0; v < NR; ++v) maximum[v] = sum[v] = vf{};
     opened = false;
     range = {kUnbounded, 0};
-    fullBegin = 0;
-    fullEnd = kUnbounded;
+    for (int v = 0; v < NR; ++v) bounds[v] = {0, kUnbounded, 0};
     for (int64_t i = 0; i < kWidth; ++i) {
-      const Range seen = i < rows ? bounds(i) : Range{};
+      const Range seen = i < rows ? boundsOf(i) : Range{};
       lo[i] = static_cast<int32_t>(seen.begin);
       hi[i] = static_cast<int32_t>(seen.end);
       if (i >= rows) continue;
-      fullBegin = std::max(fullBegin, seen.begin);
-      fullEnd = std::min(fullEnd, seen.end);
+      Bounds& vector = bounds[i / kLanes];
+      vector.fullBegin = std::max(vector.fullBegin, seen.begin);
+      vector.fullEnd = std::min(vector.fullEnd, seen.end);
       if (seen.empty()) continue;
+      vector.end = std::max(vector.end, seen.end);
       range.begin = std::min(range.begin, seen.begin);
       range.end = std::max(range.end, seen.end);
     }
+    fullBegin = 0;
+    fullEnd = kUnbounded;
+    for (const Bounds& vector : bounds) {
+      fullBegin = std::max(fullBegin, vector.fullBegin);
+      fullEnd = std::min(fullEnd, vector.fullEnd);
+    }
+  }
+
+  // How many vectors, from the first on, see no key from `key` on.
+  LONGSPAN_INLINE int hidden(int64_t key) const {
+    int count = 0;
+    while (count < NR && key >= bounds[count].end) ++count;
+    return count;
+  }
+
+  // Calls f with `first` as a constant from 0 to NR.
+  template <int kFirst = 0, class F>
+  LONGSPAN_INLINE static void withFirst(int first, F&& f) {
+    if constexpr (kFirst < NR) {
+      if (first != kFirst) return withFirst<kFirst + 1>(first, f);
+    }
+    f(std::integral_constant<int, kFirst>{});
   }
 
   // p: scratch of kKeyTile rows of kWidth.
@@ -125,11 +157,12 @@ struct Panel {
         tile.begin >= fullBegin && tile.begin + tile.count <= fullEnd && tile.count % kRows == 0;
     if (full) {
       weights<false>(score, tile, p, ahead);
+      weigh<false>(tile, p);
     } else {
       weights<true>(score, tile, p, ahead);
+      weigh<true>(tile, p);
     }
     opened = true;
-    weigh(tile, p);
   }
 
   // P^T. Exponentials are taken in registers, below the maximum of the tiles before: independent
@@ -155,7 +188,7 @@ struct Panel {
   }
 
   // S^T minus the running maximum, or with kExponential P^T, whose rows are added to `total`; and
-  // each lane's largest score.
+  // each lane's largest score. Of P^T, vectors that see none of a row's group are not written.
   template <bool kMasked, bool kExponential, class Score>
   LONGSPAN_INLINE void scores(const Score& score, const KeyTile& tile, float* p, RowsAhead& ahead,
                               vf (&top)[NR], vf (&total)[NR]) {
@@ -167,26 +200,44 @@ struct Panel {
     }
     for (int64_t j = 0; j < tile.count; j += kRows) {
       ahead.fetch();
-      vf c[kRows][NR];
-      tileClear(c);
-      tileMultiply<kRows, NR>(dim, tile.k.data + j * tile.k.stride, 1, tile.k.stride, qt, kWidth,
-                              c);
-#pragma GCC unroll 16
-      for (int r = 0; r < kRows; ++r) {
-        const vi key = vbroadcast(static_cast<int32_t>(tile.begin + j + r));
+      const int64_t begin = tile.begin + j;
+      const auto group = [&](auto first) __attribute__((always_inline)) {
+        vf c[kRows][NR];
+        tileClear(c);
+        tileMultiply<kRows, NR, first>(dim, tile.k.data + j * tile.k.stride, 1, tile.k.stride, qt,
+                                       kWidth, c);
 #pragma GCC unroll 16
         for (int v = 0; v < NR; ++v) {
-          vf x = score.below(c[r][v], m[v]);
-          if constexpr (kMasked) {
-            x = vselect((key >= vload(lo + v * kLanes)) & (key < vload(hi + v * kLanes)), x, none);
+          float* at = p + j * kWidth + v * kLanes;
+          if (v < first) {
+            if constexpr (!kExponential) {
+              for (int r = 0; r < kRows; ++r) vstore(at + r * kWidth, none);
+            }
+            continue;
           }
-          top[v] = vmax(top[v], x);
-          if constexpr (kExponential) {
-            x = vexp2Fast(x);
-            total[v] += x;
+          const bool crossed =
+              kMasked && !(begin >= bounds[v].fullBegin && begin + kRows <= bounds[v].fullEnd);
+#pragma GCC unroll 16
+          for (int r = 0; r < kRows; ++r) {
+            vf x = score.below(c[r][v], m[v]);
+            if (crossed) {
+              const vi key = vbroadcast(static_cast<int32_t>(begin + r));
+              x = vselect((key >= vload(lo + v * kLanes)) & (key < vload(hi + v * kLanes)), x,
+                          none);
+            }
+            top[v] = vmax(top[v], x);
+            if constexpr (kExponential) {
+              x = vexp2Fast(x);
+              total[v] += x;
+            }
+            vstore(at + r * kWidth, x);
           }
-          vstore(p + (j + r) * kWidth + v * kLanes, x);
         }
+      };
+      if constexpr (kMasked && NR > 1) {
+        withFirst(hidden(begin), group);
+      } else {
+        group(std::integral_constant<int, 0>{});
       }
     }
   }
@@ -235,7 +286,14 @@ struct Panel {
   }
 
   // O^T[d][query] += sum over keys of V[key][d] P^T[key][query]
+  template <bool kMasked>
   LONGSPAN_INLINE void weigh(const KeyTile& tile, const float* p) {
+    int64_t stop[NR];  // the key from which on vectors up to this one are hidden
+    for (int v = 0; kMasked && v < NR; ++v) {
+      const int64_t end = roundUp(std::max<int64_t>(bounds[v].end - tile.begin, 0), kRows);
+      stop[v] =
+          std::max(v == 0 ? 0 : stop[v - 1], NR == 1 ? tile.count : std::min(end, tile.count));
+    }
     for (int64_t d = 0; d < valueDim; d += kRows) {
       vf c[kRows][NR];
 #pragma GCC unroll 16
@@ -243,13 +301,26 @@ struct Panel {
 #pragma GCC unroll 16
         for (int v = 0; v < NR; ++v) c[r][v] = vload(ot + (d + r) * kWidth + v * kLanes);
       }
-      tileMultiply<kRows, NR>(tile.count, tile.v.data + d, tile.v.stride, 1, p, kWidth, c);
+      if constexpr (kMasked) {
+        weighSeen(tile, d, p, stop, c);
+      } else {
+        tileMultiply<kRows, NR>(tile.count, tile.v.data + d, tile.v.stride, 1, p, kWidth, c);
+      }
 #pragma GCC unroll 16
       for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 16
         for (int v = 0; v < NR; ++v) vstore(ot + (d + r) * kWidth + v * kLanes, c[r][v]);
       }
     }
+  }
+
+  template <int kFirst = 0>
+  LONGSPAN_INLINE static void weighSeen(const KeyTile& tile, int64_t d, const float* p,
+                                        const int64_t (&stop)[NR], vf (&c)[kRows][NR],
+                                        int64_t key = 0) {
+    tileMultiply<kRows, NR, kFirst>(stop[kFirst] - key, tile.v.data + key * tile.v.stride + d,
+                                    tile.v.stride, 1, p + key * kWidth, kWidth, c);
+    if constexpr (kFirst + 1 < NR) weighSeen<kFirst + 1>(tile, d, p, stop, c, stop[kFirst]);
   }
 
   // The state that partial results over disjoint keys are merged from: maxima and sums,

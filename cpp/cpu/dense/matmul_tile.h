@@ -23,7 +23,7 @@ void tile(int64_t depth, const A* a, int64_t aRow, const B* b, int64_t bStep, co
       for (int v = 0; v < NR; ++v) c[r][v] = vload(in + r * inRow + v * lanes);
     }
   }
-  tileMultiply<MR, NR, A>(depth, a, 1, aRow, b, bStep, c);
+  tileMultiply<MR, NR, 0, A>(depth, a, 1, aRow, b, bStep, c);
 #pragma GCC unroll 4
   for (int r = 0; r < MR; ++r) {
 #pragma GCC unroll 4
