@@ -1,6 +1,6 @@
 // Sampling classes by inversion: the first class whose running sum of weights exceeds u times the
 // sum. Classes run by index where all take part, else from the largest logit down, equals by index.
-// Cost: one pass over the logits and V exponentials; top-k and top-p add a selection.
+// Cost: one pass over the logits and V exponentials; top-k and top-p add selections in linear time.
 #include "cpp/ops/dense/categorical.h"
 
 #include <algorithm>
@@ -28,63 +28,71 @@ struct Candidates {
   bool before(int32_t a, int32_t b) const {
     return logits[a] > logits[b] || (logits[a] == logits[b] && a < b);
   }
-  // Puts the `count` largest to the front of the order, sorted.
-  void select(int64_t count) {
-    const auto earlier = [this](int32_t a, int32_t b) { return before(a, b); };
-    if (count < classes / 64)
-      return std::partial_sort(order, order + count, order + classes, earlier);
-    if (count < classes) std::nth_element(order, order + count, order + classes, earlier);
-    std::sort(order, order + count, earlier);
+  auto earlier() const {
+    return [this](int32_t a, int32_t b) { return before(a, b); };
+  }
+  double mass(int64_t begin, int64_t end) const {
+    double sum = 0;
+    for (int64_t i = begin; i < end; ++i) sum += weight(order[i]);
+    return sum;
+  }
+  // How many of the first `count` classes, the largest first, it takes until their mass is
+  // `enough`. Halves the range that holds the answer, as quickselect does: nothing is sorted, and
+  // the class that completes the mass ends at that place.
+  template <class F>
+  int64_t reach(int64_t count, F&& enough) {
+    int64_t begin = 0, end = count;
+    for (double held = 0; end - begin > 1;) {
+      const int64_t middle = begin + (end - begin) / 2;
+      std::nth_element(order + begin, order + middle, order + end, earlier());
+      const double front = mass(begin, middle);
+      if (enough(held + front)) {
+        end = middle;
+      } else {
+        held += front;
+        begin = middle;
+      }
+    }
+    return end;
   }
 };
 
-// How many of the largest hold the share topP of the mass of the `limit` largest. Sorts only as
-// many as that takes.
-int64_t nucleus(Candidates& c, int64_t limit, double topP) {
+// The first class by index whose running sum exceeds u times the whole.
+int32_t drawByIndex(const Candidates& c, double u) {
   double mass = 0;
-  if (limit < c.classes) {
-    c.select(limit);
-    for (int64_t i = 0; i < limit; ++i) mass += c.weight(c.order[i]);
-  } else {
-    for (int64_t v = 0; v < c.classes; ++v) mass += c.weight(v);
-  }
-  if (topP >= 1) return limit;
-  for (int64_t sorted = std::min<int64_t>(limit, 64);; sorted = std::min(limit, 8 * sorted)) {
-    if (limit == c.classes) c.select(sorted);
-    double held = 0;
-    for (int64_t i = 0; i < sorted; ++i) {
-      held += c.weight(c.order[i]);
-      if (held >= topP * mass) return i + 1;
-    }
-    if (sorted == limit) return limit;
-  }
-}
-
-// The first of `count` classes whose running sum exceeds u times the whole.
-template <class F>
-int32_t invert(const Candidates& c, int64_t count, double u, F&& classAt) {
-  double mass = 0;
-  for (int64_t i = 0; i < count; ++i) mass += c.weight(classAt(i));
+  for (int64_t v = 0; v < c.classes; ++v) mass += c.weight(v);
   double held = 0;
-  int32_t last = classAt(0);
-  for (int64_t i = 0; i < count; ++i) {
-    const double w = c.weight(classAt(i));
+  int64_t last = 0;
+  for (int64_t v = 0; v < c.classes; ++v) {
+    const double w = c.weight(v);
     if (w <= 0) continue;
     held += w;
-    last = classAt(i);
+    last = v;
     if (held > u * mass) break;
   }
-  return last;
+  return static_cast<int32_t>(last);
 }
 
 int32_t draw(Candidates& c, const ops::Categorical& p, double u) {
-  const int64_t limit = p.topK == 0 ? c.classes : std::min(p.topK, c.classes);
-  if (limit == c.classes && p.topP >= 1) {
-    return invert(c, c.classes, u, [](int64_t i) { return static_cast<int32_t>(i); });
-  }
+  int64_t count = p.topK == 0 ? c.classes : std::min(p.topK, c.classes);
+  if (count == c.classes && p.topP >= 1) return drawByIndex(c, u);
   for (int64_t v = 0; v < c.classes; ++v) c.order[v] = static_cast<int32_t>(v);
-  const int64_t count = nucleus(c, limit, p.topP);
-  return invert(c, count, u, [&](int64_t i) { return c.order[i]; });
+  if (count < c.classes)
+    std::nth_element(c.order, c.order + count, c.order + c.classes, c.earlier());
+  double mass = c.mass(0, count);
+  if (p.topP < 1) {
+    count = c.reach(count, [&](double held) { return held >= p.topP * mass; });
+    mass = c.mass(0, count);
+  }
+  const int64_t drawn = c.reach(count, [&](double held) { return held > u * mass; });
+  int32_t last = c.order[drawn - 1];
+  // u near 1 and rounding: the last that can be drawn.
+  if (c.weight(last) > 0) return last;
+  last = *std::min_element(c.order, c.order + count, c.earlier());
+  for (int64_t i = 0; i < count; ++i) {
+    if (c.weight(c.order[i]) > 0 && c.before(last, c.order[i])) last = c.order[i];
+  }
+  return last;
 }
 
 // [0, 1) with 53 bits.

@@ -1,7 +1,8 @@
 // Each line along the axis becomes an array of integers whose order is that of the elements, and of
 // positions where elements are equal: 64 bits for the narrow types (32 of key, 32 of position), a
 // pair for f64. Such keys are distinct, so every algorithm is stable. Long lines of narrow types
-// take three passes of a radix sort by 11 bits; top-k selects first and sorts the k that remain.
+// take three passes of a radix sort by 11 bits. Top-k keeps what is better than the k-th best so
+// far, selects among twice as many whenever these have come, and sorts the k that remain.
 #include "cpp/ops/dense/sort.h"
 
 #include <algorithm>
@@ -71,12 +72,13 @@ void sortRecords(uint64_t* records, uint64_t* other, int64_t n) {
 }
 void sortRecords(Wide* records, Wide*, int64_t n) { std::sort(records, records + n); }
 
-// Calls arrange(records, scratch, n) on each line and writes the first `taken` of it.
+// Calls arrange(recordAt, records) on each line, recordAt(i) being that of element i, and writes
+// the first `taken` records.
 template <class F>
 void eachLine(const TensorView& x, int64_t axis, bool descending, int64_t taken,
               const TensorView& values, const TensorView& indices, size_t bytesPerThread,
               Context& context, F&& arrange) {
-  const int64_t n = x.shape[axis], xs = x.stride[axis], ys = values.stride[axis];
+  const int64_t xs = x.stride[axis], ys = values.stride[axis];
   TensorView from = sliceLayout(x, axis, 1), to = sliceLayout(values, axis, 1);
   const int64_t lines = from.numel();
   dispatchAny(x.dtype, [&](auto tag) {
@@ -86,9 +88,8 @@ void eachLine(const TensorView& x, int64_t axis, bool descending, int64_t taken,
       auto* records = reinterpret_cast<Record*>(context.workspace.data +
                                                 static_cast<size_t>(thread) * bytesPerThread);
       const T* source = x.data<T>() + offsetAlong(from, 0, from.rank, line);
-      for (int64_t i = 0; i < n; ++i)
-        records[i] = record(orderOf(load(source[i * xs])), i, descending);
-      arrange(records, records + n, n);
+      arrange([=](int64_t i) { return record(orderOf(load(source[i * xs])), i, descending); },
+              records);
       const int64_t at = offsetAlong(to, 0, to.rank, line);
       T* value = values.data<T>() + at;
       int32_t* index = indices.data<int32_t>() + at;
@@ -106,16 +107,35 @@ void eachLine(const TensorView& x, int64_t axis, bool descending, int64_t taken,
 Status sort(const ops::Sort& p, Context& context) {
   const int64_t n = p.x.shape[p.axis];
   eachLine(p.x, p.axis, p.descending, n, p.values, p.indices, static_cast<size_t>(n) * 32, context,
-           [](auto* records, auto* other, int64_t count) { sortRecords(records, other, count); });
+           [n](auto&& recordAt, auto* records) {
+             for (int64_t i = 0; i < n; ++i) records[i] = recordAt(i);
+             sortRecords(records, records + n, n);
+           });
   return {};
 }
 
 Status topK(const ops::TopK& p, Context& context) {
   const int64_t n = p.x.shape[p.axis], k = p.k;
   if (k == 0) return {};
-  eachLine(p.x, p.axis, p.largest, k, p.values, p.indices, static_cast<size_t>(n) * 16, context,
-           [k](auto* records, auto*, int64_t count) {
-             if (k < count) std::nth_element(records, records + k - 1, records + count);
+  const int64_t room = p.candidates();
+  eachLine(p.x, p.axis, p.largest, k, p.values, p.indices, static_cast<size_t>(room) * 16, context,
+           [n, k, room](auto&& recordAt, auto* records) {
+             int64_t held = 0;
+             auto bound = recordAt(0);  // of the k-th best, once `selected`
+             bool selected = false;
+             const auto select = [&] {
+               std::nth_element(records, records + k - 1, records + held);
+               held = k;
+               bound = records[k - 1];
+               selected = true;
+             };
+             for (int64_t i = 0; i < n; ++i) {
+               const auto r = recordAt(i);
+               if (selected && !(r < bound)) continue;
+               records[held++] = r;
+               if (held == room && k < room) select();
+             }
+             if (k < held) select();
              std::sort(records, records + k);
            });
   return {};

@@ -1,5 +1,7 @@
 #include "cpp/ops/dense/sort.h"
 
+#include <algorithm>
+
 #include "cpp/ops/check.h"
 
 namespace longspan::ops {
@@ -38,8 +40,10 @@ Status TopK::validate() {
   return {};
 }
 
+int64_t TopK::candidates() const { return std::min(x.shape[axis], std::max<int64_t>(2 * k, 64)); }
+
 size_t TopK::workspace(int threads) const {
-  return static_cast<size_t>(threads) * static_cast<size_t>(x.shape[axis]) * 16;
+  return static_cast<size_t>(threads) * static_cast<size_t>(candidates()) * 16;
 }
 
 LONGSPAN_OPERATOR(Sort, sort);

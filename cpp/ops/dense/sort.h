@@ -42,6 +42,8 @@ struct TopK {
   }
   Status validate();
   size_t workspace(int threads) const;
+  // Elements that the CPU keeps before it selects the k best of them.
+  int64_t candidates() const;
 };
 
 }  // namespace longspan::ops
