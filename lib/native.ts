@@ -4,6 +4,7 @@
  */
 import {
   ArgumentError,
+  DeviceLostError,
   DeviceUnavailableError,
   DisposedError,
   type LongspanError,
@@ -129,8 +130,18 @@ function errorOf(
         value: field,
         remedy,
       });
+    case 11:
+      return new DeviceLostError(`${field || operator}: the GPU is lost: ${value}`, {
+        operator: field || operator,
+        value,
+        remedy,
+      });
     default:
-      return new OperatorError(`${field} failed: ${value}`, { operator: field, value, remedy });
+      return new OperatorError(`${field || operator} failed: ${value}`, {
+        operator: field || operator,
+        value,
+        remedy,
+      });
   }
 }
 

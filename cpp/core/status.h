@@ -19,6 +19,7 @@ enum class Code : uint8_t {
   failed,
   unsupported,
   unavailable,
+  lost,
 };
 
 class [[nodiscard]] Status {

@@ -20,10 +20,11 @@ constexpr char kReplay[] = "replay";
 // optimizer are let go.
 constexpr size_t kKeptBuffers = 16;
 
-// Run-time failures carry the operator's name; out of memory keeps its sizes.
+// Run-time failures carry the operator's name; out of memory keeps its sizes, a lost GPU its code.
 Status named(const char* name, const Status& status) {
   const Status::Detail& d = status.detail();
-  if (d.code == Code::outOfMemory) return Status(d.code, name, d.value, d.remedy);
+  if (d.code == Code::outOfMemory || d.code == Code::lost)
+    return Status(d.code, name, d.value, d.remedy);
   return Status(Code::failed, name, d.field.empty() ? d.value : d.field + ": " + d.value, d.remedy);
 }
 

@@ -14,14 +14,17 @@ Status statusOf(cudaError_t error) {
   const std::string text = std::string(cudaGetErrorString(error)) + " (" + cudaGetErrorName(error) +
                            ", " + std::to_string(static_cast<int>(error)) + ")";
   (void)cudaGetLastError();  // a failure that the device survives must not fail the next call too
+  // One that it does not survive cannot be cleared: every later call of the process meets it.
+  if (cudaPeekAtLastError() != cudaSuccess) {
+    return Status(Code::lost, "", text,
+                  "Restart the process from the last checkpoint; the CPU can still be used");
+  }
   if (error == cudaErrorMemoryAllocation) {
     return Status(Code::outOfMemory, "memory", text,
                   "Use smaller batches or sequences, or dispose tensors that are no longer needed");
   }
-  return Status(
-      Code::failed, "", text,
-      "If further calls fail too, the GPU is lost to this process: restart it from the last "
-      "checkpoint");
+  return Status(Code::failed, "", text,
+                "What does not depend on this result goes on; compute it again, or report a bug");
 }
 
 void GpuDevice::select() const { cudaSetDevice(gpu_.index); }

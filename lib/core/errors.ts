@@ -17,6 +17,7 @@ export type ErrorCode =
   | 'ERR_UNSUPPORTED'
   | 'ERR_GRAPH'
   | 'ERR_DEVICE_UNAVAILABLE'
+  | 'ERR_DEVICE_LOST'
   | 'ERR_FORMAT'
   | 'ERR_FILE'
   | 'ERR_CHECKPOINT'
@@ -123,6 +124,16 @@ export class GraphError extends LongspanError {
 export class DeviceUnavailableError extends LongspanError {
   constructor(message: string, details: ErrorDetails = {}) {
     super('ERR_DEVICE_UNAVAILABLE', message, details);
+  }
+}
+
+/**
+ * A GPU is lost to this process: every operator on it, and every read of what it holds, fails with this
+ * from now on. The CPU and other GPUs go on.
+ */
+export class DeviceLostError extends LongspanError {
+  constructor(message: string, details: ErrorDetails = {}) {
+    super('ERR_DEVICE_LOST', message, details);
   }
 }
 

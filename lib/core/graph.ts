@@ -38,19 +38,22 @@ export class Graph<T = unknown> {
 
 /** @internal See `Device.capture`. */
 export function capture<T>(stream: Stream, fn: () => T): Graph<T> {
-  if (addon.beginCapture(stream.id) !== 0) throwLast('capture');
-  let result: T;
-  try {
-    result = tidy(fn);
-  } catch (error) {
-    const recorded = addon.endCapture(stream.id);
-    if (recorded >= 0) addon.releaseGraph(recorded);
-    throw error;
-  }
-  const id = addon.endCapture(stream.id);
-  if (id < 0) throwLast('capture');
-  const graph = new Graph(id, stream, result);
-  // A GPU has only recorded so far; the processor has run it already.
-  if (stream.device.type === 'cuda') graph.replay();
-  return graph;
+  // What fn returns goes with a recording that fails.
+  return tidy(() => {
+    if (addon.beginCapture(stream.id) !== 0) throwLast('capture');
+    let result: T;
+    try {
+      result = tidy(fn);
+    } catch (error) {
+      const recorded = addon.endCapture(stream.id);
+      if (recorded >= 0) addon.releaseGraph(recorded);
+      throw error;
+    }
+    const id = addon.endCapture(stream.id);
+    if (id < 0) throwLast('capture');
+    const graph = new Graph(id, stream, result);
+    // A GPU has only recorded so far; the processor has run it already.
+    if (stream.device.type === 'cuda') graph.replay();
+    return graph;
+  });
 }
