@@ -1,15 +1,20 @@
 /**
- * npm run bench -- [NAME...] [--rounds N] [--quick] [--out FILE] [--merge]
+ * npm run bench -- [NAME...] [--device cpu|cuda[:N]] [--rounds N] [--quick] [--smoke] [--out FILE] [--merge]
+ *                  [--peer-rows FILE]
  *
  * Runs the benchmark files whose name contains one of NAME (default: all), prints a row per case and
  * writes everything to FILE (default: bench/results/<cpu>.json, one file per kind of machine). With --merge
- * rows of FILE that were not measured this time stay in it.
+ * rows of FILE that were not measured this time stay in it. --smoke takes tiny shapes and one round, to
+ * see that everything runs, and writes nothing unless --out is given. --peer-rows sets what other libraries
+ * took beside the rows, see harness/peers.ts.
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
-import type { BenchCase, BenchGroup } from './harness/case.js';
+import { device as deviceOf } from 'longspan';
+import type { BenchCase, BenchContext, BenchGroup } from './harness/case.js';
+import { type PeerRow, readPeerRows, unmatched, withPeers } from './harness/peers.js';
 import { type BenchFile, merge } from './harness/result.js';
 import { runCases } from './harness/run.js';
 import { formatRow, header } from './harness/table.js';
@@ -18,40 +23,57 @@ async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
     options: {
+      device: { type: 'string', default: 'cpu' },
       rounds: { type: 'string', default: '9' },
+      smoke: { type: 'boolean', default: false },
+      'peer-rows': { type: 'string' },
       quick: { type: 'boolean', default: false },
       out: { type: 'string' },
       merge: { type: 'boolean', default: false },
     },
   });
-  const rounds = values.quick ? 3 : Number(values.rounds);
+  const rounds = values.smoke ? 1 : values.quick ? 3 : Number(values.rounds);
   if (!Number.isInteger(rounds) || rounds < 1) {
     throw new Error(`--rounds is '${values.rounds}'; use a whole number from 1 on`);
   }
+  const peers: PeerRow[] = values['peer-rows'] ? readPeerRows(values['peer-rows']) : [];
+  const context: BenchContext = { device: deviceOf(values.device), smoke: values.smoke };
   const groups = await loadGroups(positionals);
   const cases: BenchCase[] = [];
-  for (const group of groups) cases.push(...(await group.cases()));
+  for (const group of groups) cases.push(...(await group.cases(context)));
 
   console.log(header);
-  const file = await runCases(cases, {
+  const file = await runCases(cases, context, {
     rounds,
-    sampleSeconds: values.quick ? 0.02 : 0.1,
+    sampleSeconds: values.smoke ? 0 : values.quick ? 0.02 : 0.1,
+    finish: (row) => withPeers(row, peers),
     onRow: (row) => console.log(formatRow(row)),
   });
-  for (const [threads, { fma, copy }] of Object.entries(file.ceilings)) {
+  for (const [threads, rates] of Object.entries(file.ceilings)) {
+    const texts = Object.entries(rates).map(([name, rate]) =>
+      name === 'copy'
+        ? `${(rate / 1e9).toFixed(1)} GB/s copy`
+        : `${(rate / 1e9).toFixed(0)} GFLOP/s ${name}`,
+    );
     console.log(
-      `ceiling on ${threads} thr: ${(fma / 1e9).toFixed(0)} GFLOP/s FMA, ${(copy / 1e9).toFixed(1)} GB/s copy`,
+      `ceiling on ${threads === '0' ? context.device.name : `${threads} thr`}: ${texts.join(', ')}`,
     );
   }
+  for (const peer of unmatched(file.rows, peers)) console.log(`no case for ${peer}`);
+  if (values.smoke && !values.out) return;
   const root = path.resolve(__dirname, '../..');
-  const machine = (cpus()[0]?.model ?? 'cpu')
+  const machine = (file.machine.gpu ?? cpus()[0]?.model ?? 'cpu')
     .trim()
     .toLowerCase()
     .replace(/[^a-z0-9]+/g, '-');
   const suffix = positionals.length > 0 ? `-${positionals.join('-')}` : '';
   const out = path.resolve(
     values.out ??
-      path.join(root, 'bench/results', `${machine}-${file.machine.threads}cpu${suffix}.json`),
+      path.join(
+        root,
+        'bench/results',
+        `${machine}${file.machine.gpu ? '' : `-${file.machine.threads}cpu`}${suffix}.json`,
+      ),
   );
   mkdirSync(path.dirname(out), { recursive: true });
   const earlier =

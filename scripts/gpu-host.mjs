@@ -14,7 +14,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
-const STEPS = ['device', 'tests', 'kernels', 'sanitizer', 'bench', 'peers'];
+const STEPS = ['device', 'tests', 'kernels', 'sanitizer', 'peers', 'bench'];
 const ON_CPU = ['device', 'tests'];
 const USAGE = `usage: gpu-host [OPTION...]
   --cpu-only         without a GPU: the tests that need none, on the bundle's addon
@@ -70,6 +70,7 @@ function kernelPrograms() {
   return existsSync(folder) ? readdirSync(folder).map((name) => path.join(folder, name)) : [];
 }
 
+const measured = new Set(); // steps that passed
 const skipped = (why) => ({ status: 'skipped', why });
 const outcome = (results) => {
   const bad = results.filter(({ status }) => status !== 0);
@@ -122,9 +123,10 @@ const steps = {
     const names = options.bench.split(',').filter(Boolean);
     const quick = options.quick ? ['--quick'] : [];
     const file = path.join(out, 'bench.json');
-    return outcome([
-      node('.test-build/bench/main.js', ...names, '--device', 'cuda', ...quick, '--out', file),
-    ]);
+    const others = path.join(out, 'peers.json'); // of this run: the step before
+    const peers = measured.has('peers') && existsSync(others) ? ['--peer-rows', others] : [];
+    const args = [...names, '--device', 'cuda', ...quick, ...peers, '--out', file];
+    return outcome([node('.test-build/bench/main.js', ...args)]);
   },
   peers() {
     const python = found('python3', 'python');
@@ -162,6 +164,7 @@ function main() {
     console.log(`\n==== ${name}`);
     const start = Date.now();
     const result = start < deadline ? steps[name]() : skipped('no time is left');
+    if (result.status === 'passed') measured.add(name);
     const seconds = Math.round((Date.now() - start) / 1000);
     summary.push({ step: name, ...result, seconds });
     writeFileSync(path.join(out, 'summary.json'), `${JSON.stringify(summary, null, 1)}\n`);

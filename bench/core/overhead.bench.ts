@@ -3,39 +3,43 @@
  * Calls come in batches far below the queue's bound, on tensors too small to matter; between batches
  * the queue empties and results are disposed, untimed. A sample is the median batch.
  */
-import { attention, device, noGrad, normal, releaseGraph, type Tensor } from 'longspan';
-import { type BenchCase, defineBench, type Prepared } from '../harness/case.js';
+import { attention, type Device, noGrad, normal, releaseGraph, type Tensor } from 'longspan';
+import { type BenchCase, type BenchContext, defineBench, type Prepared } from '../harness/case.js';
 import { median } from '../harness/statistics.js';
 
 const callsPerBatch = 200;
 
-async function batch(call: () => Tensor, recorded: boolean): Promise<number> {
+async function batch(device: Device, call: () => Tensor, recorded: boolean): Promise<number> {
   const results: Tensor[] = [];
   const start = performance.now();
   for (let i = 0; i < callsPerBatch; i++) results.push(call());
   const seconds = (performance.now() - start) / 1e3 / callsPerBatch;
-  await device('cpu').synchronize();
+  await device.synchronize();
   if (recorded) releaseGraph(results);
   for (const t of results) t.dispose();
   return seconds;
 }
 
-function enqueueOnly(call: () => Tensor, recorded: boolean): Prepared {
-  let batches = 500; // the compiler settles after tens of thousands of calls
+function enqueueOnly(
+  { device, smoke }: BenchContext,
+  call: () => Tensor,
+  recorded: boolean,
+): Prepared {
+  let batches = smoke ? 1 : 500; // the compiler settles after tens of thousands of calls
   return {
     run: () => call().dispose(),
-    finish: () => device('cpu').synchronize(),
     async sample() {
       const seconds: number[] = [];
-      for (let i = 0; i < batches; i++) seconds.push(await batch(call, recorded));
-      batches = 100;
+      for (let i = 0; i < batches; i++) seconds.push(await batch(device, call, recorded));
+      batches = smoke ? 1 : 100;
       return median(seconds);
     },
   };
 }
 
-function attentionCall(recorded: boolean): Prepared {
-  const [q, k, v] = Array.from({ length: 3 }, () => normal([1, 1, 4, 8])) as [
+function attentionCall(context: BenchContext, recorded: boolean): Prepared {
+  const { device } = context;
+  const [q, k, v] = Array.from({ length: 3 }, () => normal([1, 1, 4, 8], { device })) as [
     Tensor,
     Tensor,
     Tensor,
@@ -45,21 +49,21 @@ function attentionCall(recorded: boolean): Prepared {
   const call = recorded
     ? () => attention(q, k, v, options)
     : () => noGrad(() => attention(q, k, v, options));
-  return enqueueOnly(call, recorded);
+  return enqueueOnly(context, call, recorded);
 }
 
 export default defineBench({
   name: 'overhead',
-  cases: (): BenchCase[] => [
+  cases: (context): BenchCase[] => [
     {
       operator: 'attention call',
       shape: 'JS thread, per call of a batch',
-      prepare: () => attentionCall(false),
+      prepare: () => attentionCall(context, false),
     },
     {
       operator: 'attention call',
       shape: 'JS thread, per call of a batch, tape',
-      prepare: () => attentionCall(true),
+      prepare: () => attentionCall(context, true),
     },
   ],
 });

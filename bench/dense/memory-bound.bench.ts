@@ -4,7 +4,6 @@ import {
   add,
   argmax,
   categorical,
-  device,
   embedding,
   expand,
   gather,
@@ -22,24 +21,28 @@ import {
   topK,
   zeros,
 } from 'longspan';
-import { type BenchCase, defineBench } from '../harness/case.js';
+import { type BenchCase, type BenchContext, defineBench } from '../harness/case.js';
+
+/** Bytes of an element. */
+const sizes = { f32: 4, bf16: 2 };
+type Precision = keyof typeof sizes;
 
 function over(
+  { device }: BenchContext,
   operator: string,
-  rows: number,
-  columns: number,
+  [rows, columns]: readonly [number, number],
   passes: number,
   call: (x: Tensor) => Tensor,
+  dtype: Precision = 'f32',
 ): BenchCase {
   return {
     operator,
-    shape: `f32 ${rows} x ${columns}`,
-    bytes: passes * 4 * rows * columns,
+    shape: `${dtype} ${rows} x ${columns}`,
+    bytes: passes * sizes[dtype] * rows * columns,
     prepare() {
-      const x = normal([rows, columns]);
+      const x = normal([rows, columns], { device, dtype });
       return {
         run: () => call(x).dispose(),
-        finish: () => device('cpu').synchronize(),
         dispose: () => x.dispose(),
       };
     },
@@ -47,20 +50,32 @@ function over(
 }
 
 /** One AdamW step over a matrix: parameter, gradient and two moments read, all but the gradient written. */
-function adam(rows: number, columns: number): BenchCase {
+function adam({ device }: BenchContext, [rows, columns]: readonly [number, number]): BenchCase {
   return {
     operator: 'AdamW step',
     shape: `f32 ${rows} x ${columns}`,
     bytes: 7 * 4 * rows * columns,
     prepare() {
-      const x = normal([rows, columns]).requireGrad();
-      x.grad = normal([rows, columns]);
+      const x = normal([rows, columns], { device }).requireGrad();
+      x.grad = normal([rows, columns], { device });
       const optimizer = new AdamW([x], { lr: 1e-3 });
       return {
         run: () => optimizer.step(),
-        finish: () => device('cpu').synchronize(),
         dispose: () => [x, x.grad].forEach((t) => void t?.dispose()),
       };
+    },
+  };
+}
+
+/** A copy as large as those of other libraries that it is compared with. */
+function copyOf({ device }: BenchContext, mebibytes: number): BenchCase {
+  return {
+    operator: 'copy',
+    shape: `f32 ${mebibytes} MiB`,
+    bytes: 2 * mebibytes * 2 ** 20,
+    prepare() {
+      const x = normal([mebibytes << 18], { device });
+      return { run: () => x.clone().dispose(), dispose: () => x.dispose() };
     },
   };
 }
@@ -82,8 +97,8 @@ function gatherRows(table: Tensor, ids: Tensor): Tensor {
   return y;
 }
 
-function scatterRows(ids: Tensor, rows: Tensor): Tensor {
-  const target = zeros([1024, rows.dim(1)]);
+function scatterRows(table: Tensor, ids: Tensor, rows: Tensor): Tensor {
+  const target = zeros(table.shape, { device: rows.device });
   const index = along(ids, rows.dim(1));
   const y = scatterAdd(target, 0, index, rows);
   for (const t of [target, index]) t.dispose();
@@ -92,47 +107,87 @@ function scatterRows(ids: Tensor, rows: Tensor): Tensor {
 
 /** Rows of a table by ids, and sums back into it. */
 function indexed(
+  { device }: BenchContext,
   operator: string,
+  [vocabulary, count, width]: readonly [number, number, number],
   passes: number,
   call: (table: Tensor, ids: Tensor, rows: Tensor) => Tensor,
 ): BenchCase {
-  const [vocabulary, count, width] = [32_000, 8192, 512];
   return {
     operator,
     shape: `f32 ${count} of ${vocabulary} x ${width}`,
     bytes: passes * 4 * count * width,
     prepare() {
-      const table = normal([vocabulary, width]);
-      const ids = randint([count], 0, vocabulary);
-      const rows = normal([count, width]);
+      const table = normal([vocabulary, width], { device });
+      const ids = randint([count], 0, vocabulary, { device });
+      const rows = normal([count, width], { device });
       return {
         run: () => call(table, ids, rows).dispose(),
-        finish: () => device('cpu').synchronize(),
         dispose: () => [table, ids, rows].forEach((t) => void t.dispose()),
       };
     },
   };
 }
 
+/** Beside the processor's caches, and on a GPU beside its L2 of up to 50 MB. */
+interface Shapes {
+  matrix: readonly [number, number];
+  wide: readonly [number, number];
+  classes: number;
+  step: readonly [number, number];
+  indices: readonly [vocabulary: number, count: number, width: number];
+  mebibytes: number;
+}
+
+function shapesOf({ device, smoke }: BenchContext): Shapes {
+  if (smoke) {
+    return {
+      ...{ matrix: [8, 64], wide: [4, 96], classes: 64, step: [8, 16] },
+      ...{ indices: [32, 16, 8], mebibytes: 1 },
+    };
+  }
+  const classes = 50_000;
+  if (device.type === 'cpu') {
+    return {
+      ...{ matrix: [8192, 1024], wide: [1024, 8192], classes, step: [4096, 1024] },
+      ...{ indices: [32_000, 8192, 512], mebibytes: 0 },
+    };
+  }
+  return {
+    ...{ matrix: [65_536, 1024], wide: [8192, 8192], classes, step: [16_384, 4096] },
+    ...{ indices: [50_257, 65_536, 768], mebibytes: 1024 },
+  };
+}
+
 export default defineBench({
   name: 'memory-bound',
-  cases() {
-    const [weight, bias] = [ones([1024]), zeros([1024])];
+  cases(context) {
+    const { device } = context;
+    const { matrix, wide, classes, step, indices, mebibytes } = shapesOf(context);
+    const parts = (dtype: Precision) => {
+      const weight = ones([matrix[1]], { device, dtype });
+      const bias = zeros([matrix[1]], { device, dtype });
+      return [
+        over(context, 'add', matrix, 3, (x) => add(x, x), dtype),
+        over(context, 'gelu', matrix, 2, (x) => gelu(x), dtype),
+        over(context, 'softmax', matrix, 2, (x) => softmax(x, -1), dtype),
+        over(context, 'layerNorm', matrix, 2, (x) => layerNorm(x, weight, bias), dtype),
+      ];
+    };
     return [
-      over('add', 8192, 1024, 3, (x) => add(x, x)),
-      over('gelu', 8192, 1024, 2, (x) => gelu(x)),
-      over('softmax', 8192, 1024, 2, (x) => softmax(x, -1)),
-      over('layerNorm', 8192, 1024, 2, (x) => layerNorm(x, weight, bias)),
-      over('sum of rows', 8192, 1024, 1, (x) => sum(x, 1)),
-      over('sum of columns', 8192, 1024, 1, (x) => sum(x, 0)),
-      over('argmax', 8192, 1024, 1, (x) => argmax(x, 1)),
-      over('topK of 8', 1024, 8192, 1, (x) => first(topK(x, 8))),
-      over('sort', 1024, 8192, 3, (x) => first(sort(x))),
-      over('top-p sample', 1, 50_000, 1, (x) => categorical(x, { topP: 0.9 })),
-      indexed('embedding', 2, (table, ids) => embedding(table, ids)),
-      indexed('gather', 3, (table, ids) => gatherRows(table, ids)),
-      indexed('scatterAdd', 3, (_, ids, rows) => scatterRows(ids, rows)),
-      adam(4096, 1024),
+      ...(mebibytes > 0 ? [copyOf(context, mebibytes)] : []),
+      ...parts('f32'),
+      ...(device.type === 'cuda' ? parts('bf16') : []),
+      over(context, 'sum of rows', matrix, 1, (x) => sum(x, 1)),
+      over(context, 'sum of columns', matrix, 1, (x) => sum(x, 0)),
+      over(context, 'argmax', matrix, 1, (x) => argmax(x, 1)),
+      over(context, 'topK of 8', wide, 1, (x) => first(topK(x, 8))),
+      over(context, 'sort', wide, 3, (x) => first(sort(x))),
+      over(context, 'top-p sample', [1, classes], 1, (x) => categorical(x, { topP: 0.9 })),
+      indexed(context, 'embedding', indices, 2, (table, ids) => embedding(table, ids)),
+      indexed(context, 'gather', indices, 3, (table, ids) => gatherRows(table, ids)),
+      indexed(context, 'scatterAdd', [1024, indices[1], indices[2]], 3, scatterRows),
+      adam(context, step),
     ];
   },
 });

@@ -1,11 +1,22 @@
 /** What a benchmark is made of. */
+import type { Device } from 'longspan';
+
+/** Where benchmarks run, and at what size. */
+export interface BenchContext {
+  readonly device: Device;
+  /** Tiny shapes: they show that everything runs, not how fast. */
+  readonly smoke: boolean;
+}
 
 /** Work ready to be timed. */
 export interface Prepared {
   /** Enqueues the work once; must not wait. */
   run(): void;
-  /** Waits for everything enqueued. */
-  finish(): Promise<void>;
+  /**
+   * Whether a GPU may record run() and replay it, which leaves out what calls cost. Default true; false
+   * for work that decides something on the host.
+   */
+  recordable?: boolean;
   /** Seconds of one run, for work whose time is not that of run() and finish() together. */
   sample?(): Promise<number>;
   dispose?(): void;
@@ -31,6 +42,10 @@ export interface BenchCase {
   flops?: number;
   /** Bytes one run must move. */
   bytes?: number;
+  /** Tokens of one run. */
+  tokens?: number;
+  /** What its products are computed in, which decides a GPU's ceiling. Default f32. */
+  dtype?: 'f32' | 'bf16' | 'f16';
   prepare(): Prepared;
   peer?: Peer;
 }
@@ -38,7 +53,7 @@ export interface BenchCase {
 export interface BenchGroup {
   /** File name without extension; what `npm run bench -- NAME` selects by. */
   name: string;
-  cases(): BenchCase[] | Promise<BenchCase[]>;
+  cases(context: BenchContext): BenchCase[] | Promise<BenchCase[]>;
 }
 
 export function defineBench(group: BenchGroup): BenchGroup {

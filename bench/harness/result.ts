@@ -3,6 +3,7 @@
 export interface BenchRow {
   operator: string;
   shape: string;
+  /** Of the CPU; 0 on a GPU. */
   threads: number;
   /** Median seconds of one run. */
   seconds: number;
@@ -11,10 +12,14 @@ export interface BenchRow {
   /** Achieved FLOP/s and bytes/s, where counted. */
   flopsPerSecond?: number;
   bytesPerSecond?: number;
+  tokensPerSecond?: number;
   /** Median over rounds of the achieved rate over the ceiling measured in the same round. */
   fractionOfCeiling?: number;
-  ceiling?: 'fma' | 'copy';
+  /** Its name in the file's `ceilings`. */
+  ceiling?: string;
   peer?: { name: string; seconds: number; ratio: number; quartiles: [number, number] };
+  /** All peers of a row that has several, fastest first. */
+  peers?: NonNullable<BenchRow['peer']>[];
   /** Seconds per run of each round, in order. */
   samples: number[];
 }
@@ -30,17 +35,22 @@ export interface BenchFile {
     node: string;
     platform: string;
     memoryGB: number;
+    /** Name of the GPU, where the benchmarks ran on one. */
+    gpu?: string;
   };
+  /** `cpu`, `cuda:N`, or `emulated`, whose times say nothing about a GPU. */
   device: string;
+  /** What the times are those of. */
+  timing?: string;
   rounds: number;
-  /** Medians of the ceilings, FLOP/s of independent fused multiply-adds and bytes/s of a copy. */
-  ceilings: Record<string, { fma: number; copy: number }>;
+  /** Medians of the ceilings (`ceilings.ts`), by number of threads. */
+  ceilings: Record<string, Record<string, number>>;
   rows: BenchRow[];
 }
 
 /** What identifies a row in another file. */
 export function keyOf(row: Pick<BenchRow, 'operator' | 'shape' | 'threads'>): string {
-  return `${row.operator} | ${row.shape} | ${row.threads} thr`;
+  return `${row.operator} | ${row.shape} | ${row.threads === 0 ? 'gpu' : `${row.threads} thr`}`;
 }
 
 /**
@@ -48,13 +58,10 @@ export function keyOf(row: Pick<BenchRow, 'operator' | 'shape' | 'threads'>): st
  * @throws Error when they come from different machines
  */
 export function merge(earlier: BenchFile, later: BenchFile): BenchFile {
-  const machine = ({ cpu, threads, cpuLevel }: BenchFile['machine']) =>
-    [cpu, threads, cpuLevel].join(', ');
-  if (machine(earlier.machine) !== machine(later.machine)) {
-    throw new Error(
-      `results of ${machine(earlier.machine)} cannot go with ${machine(later.machine)}`,
-    );
-  }
+  const machine = ({ device, machine: m }: BenchFile) =>
+    [m.cpu, m.threads, m.cpuLevel, device, ...(m.gpu ? [m.gpu] : [])].join(', ');
+  if (machine(earlier) !== machine(later))
+    throw new Error(`results of ${machine(earlier)} cannot go with ${machine(later)}`);
   const measured = new Set(later.rows.map(keyOf));
   return {
     ...later,

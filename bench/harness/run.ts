@@ -5,43 +5,41 @@
  */
 import { cpus, totalmem } from 'node:os';
 import { setNumThreads } from 'longspan';
-import { measurePeak } from '#lib/core/peak';
 import { addon } from '#lib/native';
-import type { BenchCase, Prepared } from './case.js';
+import type { BenchCase, BenchContext } from './case.js';
+import { type Ceilings, ceilingsOf } from './ceilings.js';
+import { gpuName, isEmulated } from './machine.js';
 import type { BenchFile, BenchRow } from './result.js';
 import { median, quantile } from './statistics.js';
+import { type Timed, timed } from './timing.js';
 
 export interface RunOptions {
   rounds: number;
   /** Seconds one sample should last at least. */
   sampleSeconds: number;
+  /** What a row becomes before it is kept. */
+  finish?(row: BenchRow): BenchRow;
   onRow?(row: BenchRow): void;
 }
 
 interface Running {
   spec: BenchCase;
   threads: number;
-  prepared: Prepared;
-  repeats: number;
+  work: Timed;
   samples: number[];
   fractions: number[];
   peerSamples: number[];
   ratios: number[];
 }
 
-async function time(prepared: Prepared, repeats: number): Promise<number> {
-  if (prepared.sample) return prepared.sample();
-  const start = performance.now();
-  for (let i = 0; i < repeats; i++) prepared.run();
-  await prepared.finish();
-  return (performance.now() - start) / 1e3 / repeats;
-}
-
 export async function runCases(
   cases: readonly BenchCase[],
+  context: BenchContext,
   options: RunOptions,
 ): Promise<BenchFile> {
   const info = addon.info();
+  const { device } = context;
+  const onGpu = device.type === 'cuda';
   const file: BenchFile = {
     version: 1,
     date: new Date().toISOString(),
@@ -52,60 +50,64 @@ export async function runCases(
       node: process.version,
       platform: `${process.platform}-${process.arch}`,
       memoryGB: Math.round(totalmem() / 2 ** 30),
+      ...(onGpu && { gpu: gpuName(device.index) }),
     },
-    device: 'cpu',
+    device: onGpu && isEmulated() ? 'emulated' : device.name,
+    timing: onGpu ? 'replays of a graph, caches warm; calls and loops: wall clock' : 'wall clock',
     rounds: options.rounds,
     ceilings: {},
     rows: [],
   };
-  const ceilings = new Map<number, { fma: number[]; copy: number[] }>();
+  const ceilings = ceilingsOf(context);
+  const measured = new Map<number, Record<string, number[]>>();
 
   for (const spec of cases) {
-    const threads = setNumThreads(spec.threads ?? info.threads);
+    const threads = onGpu ? 0 : setNumThreads(spec.threads ?? info.threads);
     const prepared = spec.prepare();
-    await time(prepared, 1);
-    const once = await time(prepared, 1);
+    const work = await timed(prepared, device, options.sampleSeconds);
     const running: Running = {
-      spec,
-      threads,
-      prepared,
-      repeats: Math.max(1, Math.ceil(options.sampleSeconds / once)),
-      samples: [],
-      fractions: [],
-      peerSamples: [],
-      ratios: [],
+      ...{ spec, threads, work },
+      ...{ samples: [], fractions: [], peerSamples: [], ratios: [] },
     };
-    for (let round = 0; round < options.rounds; round++) {
-      await sample(running, ceilings);
-    }
+    for (let round = 0; round < options.rounds; round++) await sample(running, ceilings, measured);
+    work.dispose();
     prepared.dispose?.();
     spec.peer?.close?.();
-    const row = rowOf(running);
+    const plain = rowOf(running, ceilings);
+    const row = options.finish?.(plain) ?? plain;
     file.rows.push(row);
     options.onRow?.(row);
   }
+  ceilings.dispose();
   setNumThreads(info.threads);
-  for (const [threads, { fma, copy }] of ceilings) {
-    file.ceilings[String(threads)] = { fma: median(fma), copy: median(copy) };
+  for (const [threads, rates] of measured) {
+    file.ceilings[String(threads)] = Object.fromEntries(
+      Object.entries(rates).map(([name, values]) => [name, median(values)]),
+    );
   }
   return file;
 }
 
 async function sample(
   running: Running,
-  ceilings: Map<number, { fma: number[]; copy: number[] }>,
+  ceilings: Ceilings,
+  measured: Map<number, Record<string, number[]>>,
 ): Promise<void> {
   const { spec, threads } = running;
-  setNumThreads(threads);
-  const peak = measurePeak({ threads, seconds: 0.02 });
-  const known = ceilings.get(threads) ?? { fma: [], copy: [] };
-  ceilings.set(threads, known);
-  known.fma.push(peak.fma);
-  known.copy.push(peak.copy);
-  const seconds = await time(running.prepared, running.repeats);
+  if (threads > 0) setNumThreads(threads);
+  const rates = await ceilings.measure(threads);
+  const known = measured.get(threads) ?? {};
+  measured.set(threads, known);
+  for (const [name, rate] of Object.entries(rates)) {
+    known[name] = [...(known[name] ?? []), rate];
+  }
+  const seconds = await running.work.sample();
   running.samples.push(seconds);
-  if (spec.flops) running.fractions.push(spec.flops / seconds / peak.fma);
-  else if (spec.bytes) running.fractions.push(spec.bytes / seconds / peak.copy);
+  const ceiling = ceilingOf(spec, ceilings);
+  if (ceiling) {
+    const amount = (spec.flops ?? spec.bytes) as number;
+    running.fractions.push(amount / seconds / (rates[ceiling] as number));
+  }
   const peer = await spec.peer?.sample();
   if (peer) {
     running.peerSamples.push(peer);
@@ -113,8 +115,15 @@ async function sample(
   }
 }
 
-function rowOf({ spec, threads, samples, fractions, peerSamples, ratios }: Running): BenchRow {
+function ceilingOf(spec: BenchCase, ceilings: Ceilings): string | null {
+  if (spec.flops) return ceilings.arithmetic(spec);
+  return spec.bytes ? 'copy' : null;
+}
+
+function rowOf(running: Running, ceilings: Ceilings): BenchRow {
+  const { spec, threads, samples, fractions, peerSamples, ratios } = running;
   const seconds = median(samples);
+  const ceiling = ceilingOf(spec, ceilings);
   return {
     operator: spec.operator,
     shape: spec.shape,
@@ -123,12 +132,8 @@ function rowOf({ spec, threads, samples, fractions, peerSamples, ratios }: Runni
     quartiles: [quantile(samples, 0.25), quantile(samples, 0.75)],
     ...(spec.flops ? { flopsPerSecond: spec.flops / seconds } : {}),
     ...(spec.bytes ? { bytesPerSecond: spec.bytes / seconds } : {}),
-    ...(fractions.length > 0
-      ? {
-          fractionOfCeiling: median(fractions),
-          ceiling: spec.flops ? ('fma' as const) : ('copy' as const),
-        }
-      : {}),
+    ...(spec.tokens ? { tokensPerSecond: spec.tokens / seconds } : {}),
+    ...(ceiling ? { fractionOfCeiling: median(fractions), ceiling } : {}),
     ...(spec.peer && ratios.length > 0
       ? {
           peer: {

@@ -18,11 +18,13 @@ export const header = [
 ].join('  ');
 
 export function formatRow(row: BenchRow): string {
-  const rate = row.flopsPerSecond
-    ? `${(row.flopsPerSecond / 1e9).toFixed(1)} GFLOP/s`
-    : row.bytesPerSecond
-      ? `${(row.bytesPerSecond / 1e9).toFixed(1)} GB/s`
-      : '';
+  const rate = row.tokensPerSecond
+    ? `${row.tokensPerSecond.toFixed(0)} tokens/s`
+    : row.flopsPerSecond
+      ? `${(row.flopsPerSecond / 1e9).toFixed(1)} GFLOP/s`
+      : row.bytesPerSecond
+        ? `${(row.bytesPerSecond / 1e9).toFixed(1)} GB/s`
+        : '';
   const fraction =
     row.fractionOfCeiling === undefined
       ? ''
@@ -33,7 +35,7 @@ export function formatRow(row: BenchRow): string {
   return [
     row.operator.padEnd(22),
     row.shape.padEnd(44),
-    String(row.threads).padStart(3),
+    (row.threads === 0 ? 'gpu' : String(row.threads)).padStart(3),
     formatSeconds(row.seconds).padStart(10),
     rate.padStart(14),
     fraction.padStart(11),

@@ -1,0 +1,83 @@
+/** The whole harness on tiny shapes: that every benchmark runs, and what it writes. */
+import { spawnSync } from 'node:child_process';
+import * as fs from 'node:fs';
+import { join } from 'node:path';
+import { readPeerRows, unmatched, withPeers } from '../../bench/harness/peers.js';
+import { type BenchFile, type BenchRow, keyOf, merge } from '../../bench/harness/result.js';
+import { root } from '../root.js';
+import { testDevices } from '../support/devices.js';
+import { temporaryDirectory } from '../temporary.js';
+
+const at = temporaryDirectory();
+const gemm = { operator: 'matmul', shape: 'bf16 48 x 32 x 40' };
+const peers = [
+  { ...gemm, peer: 'slow', seconds: 4e-3, quartiles: [3e-3, 5e-3] },
+  { ...gemm, peer: 'fast', seconds: 1e-3, quartiles: [1e-3, 2e-3] },
+  { operator: 'matmul', shape: 'bf16 9 x 9 x 9', peer: 'lost', seconds: 1, quartiles: [1, 1] },
+];
+
+describe.each(testDevices())('on %s', (device) => {
+  test('every benchmark runs', () => {
+    fs.writeFileSync(at('peers.json'), JSON.stringify({ rows: peers }));
+    const out = at(`${device}.json`);
+    const program = join(root, '.test-build/bench/main.js');
+    const args = ['--device', device, '--smoke', '--out', out, '--peer-rows', at('peers.json')];
+    const run = spawnSync(process.execPath, [program, ...args], {
+      encoding: 'utf8',
+      env: { ...process.env },
+    });
+    expect(run.stderr).toBe('');
+    expect(run.status).toBe(0);
+    expect(run.stdout).toMatch(/no case for matmul \| bf16 9 x 9 x 9 \| gpu of lost/);
+    const { rows, ceilings, ...file } = JSON.parse(fs.readFileSync(out, 'utf8')) as BenchFile;
+    expect(file.device).toBe(device === 'cpu' ? 'cpu' : 'emulated');
+    expect(new Set(rows.map(keyOf)).size).toBe(rows.length);
+    const names = new Set(rows.map(({ operator }) => operator));
+    for (const name of ['matmul', 'attention', 'attention + backward', 'attention call', 'softmax'])
+      expect(names).toContain(name);
+    for (const name of ['training step', 'generate', 'generate, replayed', 'AdamW step'])
+      expect(names).toContain(name);
+    const [rates] = Object.values(ceilings);
+    for (const row of rows) {
+      expect(row.seconds).toBeGreaterThan(0);
+      const counted = row.flopsPerSecond ?? row.bytesPerSecond;
+      if (counted === undefined) continue;
+      expect(row.fractionOfCeiling).toBeGreaterThan(0);
+      expect(rates?.[row.ceiling as string]).toBeGreaterThan(0);
+    }
+    const models = rows.filter(({ operator }) => /generate|training/.test(operator));
+    expect(models).toHaveLength(device === 'cpu' ? 3 : 6);
+    for (const row of models) expect(row.tokensPerSecond).toBeGreaterThan(0);
+    const product = rows.find(({ shape }) => shape === gemm.shape);
+    expect(product?.peer?.name).toBe('fast');
+    expect(product?.peers?.map(({ name }) => name)).toEqual(['fast', 'slow']);
+  });
+});
+
+const row = { ...gemm, threads: 0, seconds: 2e-3, quartiles: [1e-3, 4e-3], samples: [2e-3] };
+
+test('peers of another program go with the rows of their operator and shape', () => {
+  fs.writeFileSync(at('rows.json'), JSON.stringify({ rows: peers }));
+  const read = readPeerRows(at('rows.json'));
+  const found = withPeers(row as BenchRow, read);
+  expect(found.peer).toEqual({ name: 'fast', seconds: 1e-3, ratio: 0.5, quartiles: [0.25, 2] });
+  expect(withPeers({ ...row, shape: 'f32 1 x 1 x 1' } as BenchRow, read).peer).toBeUndefined();
+  expect(unmatched([row as BenchRow], read)).toHaveLength(1);
+});
+
+test.each([
+  ['[]', /no list 'rows'/],
+  ['{"rows":[{"operator":"a","shape":"b"}]}', /'peer' of row 0/],
+  ['{"rows":[{"operator":"a","shape":"b","peer":"c","seconds":0}]}', /'seconds'/],
+])('other files are refused: %s', (text, message) => {
+  fs.writeFileSync(at('bad.json'), text);
+  expect(() => readPeerRows(at('bad.json'))).toThrow(message);
+});
+
+test('results of different devices are not merged', () => {
+  const machine = { cpu: 'c', threads: 2, cpuLevel: 'v3' };
+  const file = (device: string) =>
+    ({ machine, device, ceilings: {}, rows: [row] }) as unknown as BenchFile;
+  expect(merge(file('cuda:0'), file('cuda:0')).rows).toHaveLength(1);
+  expect(() => merge(file('cpu'), file('cuda:0'))).toThrow(/cannot go with/);
+});
