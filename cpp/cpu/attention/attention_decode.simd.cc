@@ -17,9 +17,14 @@ namespace {
 constexpr int64_t kSplitItems = 16;  // work items worth having
 constexpr int64_t kLeastKeys = 256;  // of one split
 
+// Nearly all queries see nearly all keys.
+template <int NR>
+using DecodePanel = Panel<NR, false>;
+
 template <int NR>
 struct DecodePlan {
-  static constexpr int64_t kWidth = Panel<NR>::kWidth;
+  using P = DecodePanel<NR>;
+  static constexpr int64_t kWidth = P::kWidth;
   int64_t group, lanes, panels, splits, statesFloats, threadFloats;
 
   explicit DecodePlan(const ops::AttentionDecode& p) {
@@ -30,10 +35,10 @@ struct DecodePlan {
     splits = std::clamp<int64_t>((kSplitItems + items - 1) / items, 1,
                                  std::max<int64_t>(1, p.keys() / kLeastKeys));
     // O^T, maxima and sums of one split.
-    statesFloats = roundUp((Panel<NR>::paddedDim(p.valueDim()) + 2) * kWidth, 16);
+    statesFloats = roundUp((P::paddedDim(p.valueDim()) + 2) * kWidth, 16);
     Scratch scratch;
     scratch.take(p.dim() * kWidth), scratch.take(kKeyTile * kWidth);
-    scratch.take(kKeyTile * p.dim()), scratch.take(kKeyTile * Panel<NR>::paddedDim(p.valueDim()));
+    scratch.take(kKeyTile * p.dim()), scratch.take(kKeyTile * P::paddedDim(p.valueDim()));
     scratch.take(kWidth * roundUp(std::max(p.dim(), p.valueDim()), kLanes));
     threadFloats = scratch.used;
   }
@@ -44,7 +49,7 @@ struct DecodePlan {
 
 template <int NR>
 struct Decoder {
-  using P = Panel<NR>;
+  using P = DecodePanel<NR>;
   const ops::AttentionDecode& p;
   const DecodePlan<NR> plan;
   std::vector<Band> bands;

@@ -68,8 +68,9 @@ class RowsAhead {
   int64_t row_ = 0, rows_ = 0, each_ = 0;
 };
 
-// NR vectors of queries.
-template <int NR>
+// NR vectors of queries. kSkips: vectors that a mask hides from a few keys are left out, which pays
+// where the queries of a panel see different keys, and costs as many copies of the products.
+template <int NR, bool kSkips = (NR > 1)>
 struct Panel {
   static constexpr int kWidth = NR * kLanes;
   // Rows per register tile: enough accumulators to hide the latency of FMA.
@@ -160,7 +161,7 @@ struct Panel {
       weigh<false>(tile, p);
     } else {
       weights<true>(score, tile, p, ahead);
-      weigh<true>(tile, p);
+      weigh<kSkips>(tile, p);
     }
     opened = true;
   }
@@ -234,7 +235,7 @@ struct Panel {
           }
         }
       };
-      if constexpr (kMasked && NR > 1) {
+      if constexpr (kMasked && kSkips) {
         withFirst(hidden(begin), group);
       } else {
         group(std::integral_constant<int, 0>{});
@@ -286,13 +287,12 @@ struct Panel {
   }
 
   // O^T[d][query] += sum over keys of V[key][d] P^T[key][query]
-  template <bool kMasked>
+  template <bool kSkipping>
   LONGSPAN_INLINE void weigh(const KeyTile& tile, const float* p) {
     int64_t stop[NR];  // the key from which on vectors up to this one are hidden
-    for (int v = 0; kMasked && v < NR; ++v) {
+    for (int v = 0; kSkipping && v < NR; ++v) {
       const int64_t end = roundUp(std::max<int64_t>(bounds[v].end - tile.begin, 0), kRows);
-      stop[v] =
-          std::max(v == 0 ? 0 : stop[v - 1], NR == 1 ? tile.count : std::min(end, tile.count));
+      stop[v] = std::max(v == 0 ? 0 : stop[v - 1], std::min(end, tile.count));
     }
     for (int64_t d = 0; d < valueDim; d += kRows) {
       vf c[kRows][NR];
@@ -301,7 +301,7 @@ struct Panel {
 #pragma GCC unroll 16
         for (int v = 0; v < NR; ++v) c[r][v] = vload(ot + (d + r) * kWidth + v * kLanes);
       }
-      if constexpr (kMasked) {
+      if constexpr (kSkipping) {
         weighSeen(tile, d, p, stop, c);
       } else {
         tileMultiply<kRows, NR>(tile.count, tile.v.data + d, tile.v.stride, 1, p, kWidth, c);
