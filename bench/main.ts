@@ -1,13 +1,4 @@
-/**
- * npm run bench -- [NAME...] [--device cpu|cuda[:N]] [--rounds N] [--quick] [--smoke] [--out FILE] [--merge]
- *                  [--peer-rows FILE]
- *
- * Runs the benchmark files whose name contains one of NAME (default: all), prints a row per case and
- * writes everything to FILE (default: bench/results/<cpu>.json, one file per kind of machine). With --merge
- * rows of FILE that were not measured this time stay in it. --smoke takes tiny shapes and one round, to
- * see that everything runs, and writes nothing unless --out is given. --peer-rows sets what other libraries
- * took beside the rows, see harness/peers.ts.
- */
+/** The benchmarks' command line: `npm run bench -- --help`. */
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import path from 'node:path';
@@ -18,6 +9,20 @@ import { type PeerRow, readPeerRows, unmatched, withPeers } from './harness/peer
 import { type BenchFile, merge } from './harness/result.js';
 import { runCases } from './harness/run.js';
 import { formatRow, header } from './harness/table.js';
+
+const help = `npm run bench -- [NAME...] [OPTIONS]
+
+Runs the benchmarks whose file name contains one of NAME (default: all), prints a row per case, and
+writes everything to a file of bench/results named after the machine.
+
+  --device DEVICE   cpu (default), cuda or cuda:N
+  --rounds N        interleaved rounds, of which the median counts; default 9
+  --quick           3 rounds with short samples
+  --smoke           tiny shapes and one round, to see that everything runs; writes only with --out
+  --out FILE        where to write
+  --merge           keep rows of that file that are not measured this time
+  --peer-rows FILE  what other libraries took, set beside the rows; its form: bench/harness/peers.ts
+  --help            this text`;
 
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
@@ -30,8 +35,10 @@ async function main(): Promise<void> {
       quick: { type: 'boolean', default: false },
       out: { type: 'string' },
       merge: { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
     },
   });
+  if (values.help) return console.log(help);
   const rounds = values.smoke ? 1 : values.quick ? 3 : Number(values.rounds);
   if (!Number.isInteger(rounds) || rounds < 1) {
     throw new Error(`--rounds is '${values.rounds}'; use a whole number from 1 on`);
