@@ -37,18 +37,17 @@ Status runSide32(const BackwardArguments& a, cudaStream_t stream) {
   return runSide<Tile>(a, attentionBackward32<Tile, Band>, stream);
 }
 
-template <class T>
-Status prepare(const BackwardArguments& a, cudaStream_t stream) {
+Status prepare(const BackwardArguments& a, DType dtype, cudaStream_t stream) {
   const Problem& p = a.problem;
   dim3 grid;
   LONGSPAN_RETURN_IF_ERROR(gridOf((int64_t{p.batch} * p.queryHeads * p.queries + 3) / 4, &grid));
   if (grid.x == 0) return {};
-  return launched(launch(attentionBackwardPrepare<T>, grid, dim3(128), 0, stream, a));
+  return launched(launch(attentionBackwardPrepare, grid, dim3(128), 0, stream, a, dtype));
 }
 
 template <class T>
 Status run(const BackwardArguments& a, cudaStream_t stream) {
-  LONGSPAN_RETURN_IF_ERROR(prepare<T>(a, stream));
+  LONGSPAN_RETURN_IF_ERROR(prepare(a, dtypeOf<T>(), stream));
   return dispatchDim(a.problem, [&](auto dim) -> Status {
     constexpr int kDim = decltype(dim)::value;
     if constexpr (std::is_same_v<T, float>) {

@@ -11,6 +11,7 @@
 // at the price of computing P and dS on both sides.
 #pragma once
 
+#include "cuda/any_element.cuh"
 #include "cuda/attention/planted.cuh"
 #include "cuda/attention/problem.cuh"
 #include "cuda/attention/softmax.cuh"
@@ -29,8 +30,7 @@ struct BackwardArguments {
 };
 
 // One warp per query.
-template <class T>
-__global__ void __launch_bounds__(128) attentionBackwardPrepare(BackwardArguments a) {
+__global__ void __launch_bounds__(128) attentionBackwardPrepare(BackwardArguments a, DType dtype) {
   const Problem& p = a.problem;
   const int lane = threadIdx.x % 32;
   const int64_t at = int64_t{blockIdx.x} * 4 + threadIdx.x / 32;
@@ -40,9 +40,12 @@ __global__ void __launch_bounds__(128) attentionBackwardPrepare(BackwardArgument
   const int b = static_cast<int>(at / p.queries / p.queryHeads);
   float sum = 0;
   if (a.hasGradO) {
-    const Rows<T> o = rowsOf<T>(a.o, b, h, p.valueDim), g = rowsOf<T>(a.gradO, b, h, p.valueDim);
-    for (int d = lane; d < p.valueDim; d += 32)
-      sum = fmaf(toFloat(o.at(i, d)), toFloat(g.at(i, d)), sum);
+    asFloating(dtype, [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      const Rows<T> o = rowsOf<T>(a.o, b, h, p.valueDim), g = rowsOf<T>(a.gradO, b, h, p.valueDim);
+      for (int d = lane; d < p.valueDim; d += 32)
+        sum = fmaf(toFloat(o.at(i, d)), toFloat(g.at(i, d)), sum);
+    });
     sum = lanesSum<32>(sum);
   }
   if (lane != 0) return;

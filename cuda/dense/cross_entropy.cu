@@ -8,6 +8,7 @@
 // of copy speed is expected of an H200, somewhat less where rows are no multiple of 16 bytes. Not
 // yet run on hardware.
 #include "cpp/ops/dense/cross_entropy.h"
+#include "cuda/any_element.cuh"
 #include "cuda/context.h"
 #include "cuda/rows.cuh"
 
@@ -35,8 +36,7 @@ struct Entropy {
 };
 
 template <class T, bool kAligned>
-__global__ void __launch_bounds__(Teams::kMost, 2)
-    crossEntropyRows(const __grid_constant__ Entropy p, int teamSize) {
+__device__ __forceinline__ void crossEntropyRow(const Entropy& p, int teamSize) {
   LONGSPAN_SHARED(shared);
   Team team(teamSize, shared);
   const int64_t index = rowOfTeam(team), tile = static_cast<int64_t>(kElements) * team.size;
@@ -78,6 +78,18 @@ __global__ void __launch_bounds__(Teams::kMost, 2)
   }
   p.lse[index] = lse;
   p.losses[index] = loss;
+}
+
+template <class T>
+__global__ void __launch_bounds__(Teams::kMost, 2)
+    crossEntropyRows(const __grid_constant__ Entropy p, int teamSize) {
+  crossEntropyRow<T, true>(p, teamSize);
+}
+
+__global__ void __launch_bounds__(Teams::kMost, 2)
+    crossEntropyAnyRows(const __grid_constant__ Entropy p, DType dtype, int teamSize) {
+  asFloating(dtype,
+             [&](auto tag) { crossEntropyRow<typename decltype(tag)::type, false>(p, teamSize); });
 }
 
 struct Total {
@@ -166,12 +178,14 @@ Status crossEntropy(const ops::CrossEntropy& o, Context& context) {
   p.loss = each ? nullptr : addressOf<float>(o.loss);
   if (p.logits.axes.count > 0) {
     const Teams teams(p.logits.length, kElements);
+    const dim3 grid = teams.grid(p.logits.axes.count);
     LONGSPAN_RETURN_IF_ERROR(dispatchNarrow(o.logits.dtype, [&](auto tag) {
-      return withAlignment(p.logits.wide, [&](auto aligned) {
-        return launched(launch(crossEntropyRows<typename decltype(tag)::type, aligned.value>,
-                               teams.grid(p.logits.axes.count), teams.block(), kTeamScratch,
-                               context.stream, p, teams.size));
-      });
+      if (!p.logits.wide) {
+        return launched(launch(crossEntropyAnyRows, grid, teams.block(), kTeamScratch,
+                               context.stream, p, o.logits.dtype, teams.size));
+      }
+      return launched(launch(crossEntropyRows<typename decltype(tag)::type>, grid, teams.block(),
+                             kTeamScratch, context.stream, p, teams.size));
     }));
   }
   return launched(launch(sumLosses, dim3(1), dim3(kThreads), kTeamScratch, context.stream, p));

@@ -5,6 +5,7 @@
 // Cost, n elements: reads x (and residual), writes y (and s), about 8 n FLOPs: 85 to 90 % of copy
 // speed is expected of an H200 for rows of up to 16384 elements. Not yet run on hardware.
 #include "cpp/ops/dense/norm.h"
+#include "cuda/any_element.cuh"
 #include "cuda/context.h"
 #include "cuda/dense/features.cuh"
 
@@ -67,8 +68,7 @@ __device__ __forceinline__ Moments momentsOf(const float (&s)[n], int64_t length
 }
 
 template <class T, bool kAligned>
-__global__ void __launch_bounds__(Teams::kMost, 1)
-    normRows(const __grid_constant__ Norm p, int teamSize) {
+__device__ __forceinline__ void normRow(const Norm& p, int teamSize) {
   LONGSPAN_SHARED(shared);
   Team team(teamSize, shared);
   constexpr int kWide = kRun<T>;
@@ -113,18 +113,31 @@ __global__ void __launch_bounds__(Teams::kMost, 1)
   }
 }
 
+template <class T>
+__global__ void __launch_bounds__(Teams::kMost, 1)
+    normRows(const __grid_constant__ Norm p, int teamSize) {
+  normRow<T, true>(p, teamSize);
+}
+
+__global__ void __launch_bounds__(Teams::kMost, 1)
+    normAnyRows(const __grid_constant__ Norm p, DType dtype, int teamSize) {
+  asFloating(dtype, [&](auto tag) { normRow<typename decltype(tag)::type, false>(p, teamSize); });
+}
+
 Status forward(const Norm& p, DType dtype, Context& context) {
   if (p.x.length == 0 || p.x.axes.count == 0) return {};
   const auto wide = [](const RowSet& rows) { return rows.data == nullptr || rows.wide; };
   const bool allWide =
       p.x.wide && wide(p.residual) && wide(p.sum) && p.y.wide && p.weight.wide && p.bias.wide;
+  const Teams teams(p.x.length, allWide ? kElements<true> : kElements<false>);
+  const dim3 grid = teams.grid(p.x.axes.count);
+  if (!allWide) {
+    return launched(launch(normAnyRows, grid, teams.block(), kTeamScratch, context.stream, p, dtype,
+                           teams.size));
+  }
   return dispatchNarrow(dtype, [&](auto tag) {
-    return withAlignment(allWide, [&](auto aligned) {
-      const Teams teams(p.x.length, kElements<aligned.value>);
-      return launched(launch(normRows<typename decltype(tag)::type, aligned.value>,
-                             teams.grid(p.x.axes.count), teams.block(), kTeamScratch,
-                             context.stream, p, teams.size));
-    });
+    return launched(launch(normRows<typename decltype(tag)::type>, grid, teams.block(),
+                           kTeamScratch, context.stream, p, teams.size));
   });
 }
 

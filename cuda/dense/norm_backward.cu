@@ -10,6 +10,7 @@
 #include <algorithm>
 
 #include "cpp/ops/dense/norm.h"
+#include "cuda/any_element.cuh"
 #include "cuda/context.h"
 #include "cuda/dense/features.cuh"
 
@@ -111,7 +112,7 @@ __device__ __forceinline__ RowState stateOf(const NormBackward& p, int64_t index
 
 // Rows of at most one tile.
 template <class T, bool kAligned>
-__global__ void __launch_bounds__(Teams::kMost)
+__global__ void __launch_bounds__(Teams::kMost, 1)
     normBackwardRows(const __grid_constant__ NormBackward p, int teamSize) {
   LONGSPAN_SHARED(shared);
   Team team(teamSize, shared);
@@ -151,8 +152,7 @@ __global__ void __launch_bounds__(Teams::kMost)
 
 // Longer rows: a team is a block. A thread adds to the same features of the workspace in every row.
 template <class T>
-__global__ void __launch_bounds__(Teams::kMost, 1)
-    normBackwardLong(const __grid_constant__ NormBackward p) {
+__device__ __forceinline__ void normBackwardLong(const NormBackward& p) {
   LONGSPAN_SHARED(shared);
   Team team(blockDim.x, shared);
   const int64_t begin = blockIdx.x * p.rowsPerBlock,
@@ -187,6 +187,11 @@ __global__ void __launch_bounds__(Teams::kMost, 1)
       storeGradient<T, false>(p, r, row, first, team, x, g);
     }
   }
+}
+
+__global__ void __launch_bounds__(Teams::kMost, 1)
+    normBackwardLongRows(const __grid_constant__ NormBackward p, DType dtype) {
+  asFloating(dtype, [&](auto tag) { normBackwardLong<typename decltype(tag)::type>(p); });
 }
 
 // target[c] = sum over blocks of partial[block][c], in an order fixed by their number.
@@ -250,7 +255,8 @@ Status backward(NormBackward p, const TensorView& s, const TensorView& gradWeigh
       using T = typename decltype(tag)::type;
       const dim3 grid(static_cast<uint32_t>(plan.blocks)), block(static_cast<uint32_t>(threads));
       if (n > static_cast<int64_t>(plan.teams.size) * kElements) {
-        return launched(launch(normBackwardLong<T>, grid, block, kTeamScratch, context.stream, p));
+        return launched(
+            launch(normBackwardLongRows, grid, block, kTeamScratch, context.stream, p, s.dtype));
       }
       const size_t tiles =
           plan.wantWeight ? static_cast<size_t>(threads) * kElements * sizeof(float) : 0;

@@ -70,9 +70,9 @@ struct ReductionPlan {
 
 // A team takes a piece of one output.
 template <class T, class Policy>
-__global__ void __launch_bounds__(Teams::kMost, 1)
-    reduceRows(const __grid_constant__ ReductionPlan plan, const __grid_constant__ Policy policy,
-               const T* x, typename Policy::State* partial, int teamSize) {
+__device__ __forceinline__ void reduceRow(const ReductionPlan& plan, const Policy& policy,
+                                          const T* x, typename Policy::State* partial,
+                                          int teamSize) {
   constexpr int kWide = kRun<T>, kElements = kWide > 16 ? kWide : 16;
   using Value = typename Policy::Value;
   LONGSPAN_SHARED(shared);
@@ -122,9 +122,8 @@ __global__ void __launch_bounds__(Teams::kMost, 1)
 // grid (column blocks, pieces): 32 threads beside each other take 32 runs of columns, 16 slices the
 // rows of the piece.
 template <class T, class Policy>
-__global__ void __launch_bounds__(ColumnTeam::kThreads, 1)
-    reduceColumns(const __grid_constant__ ReductionPlan plan, const __grid_constant__ Policy policy,
-                  const T* x, typename Policy::State* partial) {
+__device__ __forceinline__ void reduceColumn(const ReductionPlan& plan, const Policy& policy,
+                                             const T* x, typename Policy::State* partial) {
   constexpr int kWide = kRun<T>;
   using Value = typename Policy::Value;
   using State = typename Policy::State;
@@ -168,6 +167,34 @@ __global__ void __launch_bounds__(ColumnTeam::kThreads, 1)
   }
 }
 
+// Stands for the type of integers, which share kernels: `bytes` tells them apart.
+struct AnyInteger {};
+
+template <class T, class F>
+__device__ __forceinline__ void withElements(const void* x, int bytes, F&& f) {
+  if constexpr (!std::is_same_v<T, AnyInteger>) {
+    f(static_cast<const T*>(x));
+  } else if (bytes == 1) {
+    f(static_cast<const uint8_t*>(x));
+  } else {
+    f(static_cast<const int32_t*>(x));
+  }
+}
+
+template <class T, class Policy>
+__global__ void __launch_bounds__(Teams::kMost, 1)
+    reduceRows(const __grid_constant__ ReductionPlan plan, const __grid_constant__ Policy policy,
+               const void* x, int bytes, typename Policy::State* partial, int teamSize) {
+  withElements<T>(x, bytes, [&](auto* at) { reduceRow(plan, policy, at, partial, teamSize); });
+}
+
+template <class T, class Policy>
+__global__ void __launch_bounds__(ColumnTeam::kThreads, 1)
+    reduceColumns(const __grid_constant__ ReductionPlan plan, const __grid_constant__ Policy policy,
+                  const void* x, int bytes, typename Policy::State* partial) {
+  withElements<T>(x, bytes, [&](auto* at) { reduceColumn(plan, policy, at, partial); });
+}
+
 // Merges the pieces of each output.
 template <class Policy>
 __global__ void __launch_bounds__(ColumnTeam::kThreads, 1)
@@ -193,20 +220,23 @@ size_t reductionWorkspace(const ReductionPlan& plan) {
 template <class T, class Policy>
 Status reduceBy(const Policy& policy, ReductionPlan plan, const TensorView& x, Context& context) {
   using State = typename Policy::State;
+  using Element = std::conditional_t<std::is_integral_v<T>, AnyInteger, T>;
   if (plan.outputs() == 0) return {};
-  const T* data = addressOf<T>(x);
+  const void* data = addressOf<void>(x);
+  constexpr int kBytes = sizeof(T);
   plan.wide = plan.wide && aligned16(data);
   State* partial = plan.pieces > 1 ? reinterpret_cast<State*>(context.workspace.data) : nullptr;
   if (plan.byColumns) {
     const dim3 grid(static_cast<uint32_t>(plan.columnBlocks()), static_cast<uint32_t>(plan.pieces));
-    LONGSPAN_RETURN_IF_ERROR(launched(launch(reduceColumns<T, Policy>, grid, ColumnTeam::kThreads,
-                                             ColumnTeam::kThreads * sizeof(State), context.stream,
-                                             plan, policy, data, partial)));
+    LONGSPAN_RETURN_IF_ERROR(
+        launched(launch(reduceColumns<Element, Policy>, grid, ColumnTeam::kThreads,
+                        ColumnTeam::kThreads * sizeof(State), context.stream, plan, policy, data,
+                        kBytes, partial)));
   } else {
     const Teams teams(plan.piece, 16);
     LONGSPAN_RETURN_IF_ERROR(launched(
-        launch(reduceRows<T, Policy>, teams.grid(plan.outputs() * plan.pieces), teams.block(),
-               kTeamScratch, context.stream, plan, policy, data, partial, teams.size)));
+        launch(reduceRows<Element, Policy>, teams.grid(plan.outputs() * plan.pieces), teams.block(),
+               kTeamScratch, context.stream, plan, policy, data, kBytes, partial, teams.size)));
   }
   if (partial == nullptr) return {};
   const auto blocks =

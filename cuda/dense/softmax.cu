@@ -32,9 +32,8 @@ __device__ __forceinline__ float outcome(const Exponentials& e, float x, float s
 }
 
 template <class T, bool kAligned>
-__global__ void __launch_bounds__(Teams::kMost, kAligned ? 2 : 1)
-    softmaxRows(const __grid_constant__ RowSet xs, const __grid_constant__ RowSet ys, int teamSize,
-                bool logarithm) {
+__device__ __forceinline__ void softmaxRow(const RowSet& xs, const RowSet& ys, int teamSize,
+                                           bool logarithm) {
   LONGSPAN_SHARED(shared);
   Team team(teamSize, shared);
   const int64_t index = rowOfTeam(team), tile = static_cast<int64_t>(kOne) * team.size;
@@ -74,6 +73,21 @@ __global__ void __launch_bounds__(Teams::kMost, kAligned ? 2 : 1)
     for (float& v : at) v = outcome(e, v, share, logSum, logarithm);
     storeTile(y, first, team, at);
   }
+}
+
+template <class T>
+__global__ void __launch_bounds__(Teams::kMost, 2)
+    softmaxRows(const __grid_constant__ RowSet xs, const __grid_constant__ RowSet ys, int teamSize,
+                bool logarithm) {
+  softmaxRow<T, true>(xs, ys, teamSize, logarithm);
+}
+
+__global__ void __launch_bounds__(Teams::kMost, 1)
+    softmaxAnyRows(const __grid_constant__ RowSet xs, const __grid_constant__ RowSet ys,
+                   DType dtype, int teamSize, bool logarithm) {
+  asFloating(dtype, [&](auto tag) {
+    softmaxRow<typename decltype(tag)::type, false>(xs, ys, teamSize, logarithm);
+  });
 }
 
 __global__ void __launch_bounds__(ColumnTeam::kThreads, 2)
@@ -125,9 +139,9 @@ __device__ __forceinline__ float gradient(const Level& level, float grad, float 
 }
 
 template <class T, bool kAligned>
-__global__ void __launch_bounds__(Teams::kMost, 1)
-    softmaxBackwardRows(const __grid_constant__ RowSet grads, const __grid_constant__ RowSet ys,
-                        const __grid_constant__ RowSet targets, int teamSize, bool logarithm) {
+__device__ __forceinline__ void softmaxBackwardRow(const RowSet& grads, const RowSet& ys,
+                                                   const RowSet& targets, int teamSize,
+                                                   bool logarithm) {
   LONGSPAN_SHARED(shared);
   Team team(teamSize, shared);
   const int64_t index = rowOfTeam(team), tile = static_cast<int64_t>(kTwo) * team.size;
@@ -150,6 +164,23 @@ __global__ void __launch_bounds__(Teams::kMost, 1)
     for (int k = 0; k < kTwo; ++k) g[k] = gradient(level, g[k], out[k], logarithm);
     storeTile(target, first, team, g);
   }
+}
+
+template <class T>
+__global__ void __launch_bounds__(Teams::kMost, 1)
+    softmaxBackwardRows(const __grid_constant__ RowSet grads, const __grid_constant__ RowSet ys,
+                        const __grid_constant__ RowSet targets, int teamSize, bool logarithm) {
+  softmaxBackwardRow<T, true>(grads, ys, targets, teamSize, logarithm);
+}
+
+__global__ void __launch_bounds__(Teams::kMost, 1)
+    softmaxBackwardAnyRows(const __grid_constant__ RowSet grads, const __grid_constant__ RowSet ys,
+                           const __grid_constant__ RowSet targets, DType dtype, int teamSize,
+                           bool logarithm) {
+  asFloating(dtype, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    softmaxBackwardRow<T, false>(grads, ys, targets, teamSize, logarithm);
+  });
 }
 
 __global__ void __launch_bounds__(ColumnTeam::kThreads, 2)
@@ -192,13 +223,15 @@ Status forward(const ops::SoftmaxFields& p, bool logarithm, Context& context) {
                            ColumnTeam::kThreads * sizeof(Exponentials), context.stream, x, y,
                            p.x.dtype, logarithm));
   }
+  const Teams teams(x.length, kOne);
+  const dim3 grid = teams.grid(x.axes.count);
+  if (!x.wide || !y.wide) {
+    return launched(launch(softmaxAnyRows, grid, teams.block(), kTeamScratch, context.stream, x, y,
+                           p.x.dtype, teams.size, logarithm));
+  }
   return dispatchNarrow(p.x.dtype, [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    const Teams teams(x.length, kOne);
-    return withAlignment(x.wide && y.wide, [&](auto aligned) {
-      return launched(launch(softmaxRows<T, aligned.value>, teams.grid(x.axes.count), teams.block(),
-                             kTeamScratch, context.stream, x, y, teams.size, logarithm));
-    });
+    return launched(launch(softmaxRows<typename decltype(tag)::type>, grid, teams.block(),
+                           kTeamScratch, context.stream, x, y, teams.size, logarithm));
   });
 }
 
@@ -211,14 +244,15 @@ Status backward(const ops::SoftmaxBackwardFields& p, bool logarithm, Context& co
                            ColumnTeam::kThreads * sizeof(Level), context.stream, grad, y, target,
                            p.y.dtype, logarithm));
   }
+  const Teams teams(y.length, kTwo);
+  const dim3 grid = teams.grid(y.axes.count);
+  if (!grad.wide || !y.wide || !target.wide) {
+    return launched(launch(softmaxBackwardAnyRows, grid, teams.block(), kTeamScratch,
+                           context.stream, grad, y, target, p.y.dtype, teams.size, logarithm));
+  }
   return dispatchNarrow(p.y.dtype, [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    const Teams teams(y.length, kTwo);
-    return withAlignment(grad.wide && y.wide && target.wide, [&](auto aligned) {
-      return launched(launch(softmaxBackwardRows<T, aligned.value>, teams.grid(y.axes.count),
-                             teams.block(), kTeamScratch, context.stream, grad, y, target,
-                             teams.size, logarithm));
-    });
+    return launched(launch(softmaxBackwardRows<typename decltype(tag)::type>, grid, teams.block(),
+                           kTeamScratch, context.stream, grad, y, target, teams.size, logarithm));
   });
 }
 
