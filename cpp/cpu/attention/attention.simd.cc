@@ -2,7 +2,7 @@
 // the first-level cache.
 //
 // Cost per visible pair: 2 (D + Dv) FLOPs and one exponential. Bytes: q, o once; k, v once per
-// block of up to four panels. Work items are (batch entry, head, block of panels), the longest
+// block of up to eight panels. Work items are (batch entry, head, block of panels), the longest
 // first; an item's arithmetic depends on its queries alone.
 #include "cpp/ops/attention/attention.h"
 
@@ -13,12 +13,14 @@
 namespace longspan::cpu::LONGSPAN_LEVEL {
 namespace {
 
-constexpr int kMostPanels = 4;
+constexpr int kMostPanels = 8;
 
-// Panels that share a tile of keys. More of them read k and v less often, fewer balance better.
+// Panels that share a tile of keys. More of them pack and read k and v less often, fewer keep their
+// state nearer and balance better.
 int panelsPerBlock(const ops::Attention& p, int width, int threads) {
   const int64_t n = p.queries();
-  int panels = n > 1024 ? kMostPanels : n > 512 ? 2 : 1;
+  const bool packed = !isDense(p.headMajor(p.k)) || !isDense(p.headMajor(p.v));
+  int panels = n > 1024 ? packed ? kMostPanels : kMostPanels / 2 : n > 512 ? 2 : 1;
   const int64_t heads = p.batch() * p.queryHeads();
   while (panels > 1 && heads * ((n + width * panels - 1) / (width * panels)) < 4 * threads)
     panels /= 2;

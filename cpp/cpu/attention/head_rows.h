@@ -78,13 +78,14 @@ inline const float* f32Row(const TensorView& t, int64_t b, int64_t h, int64_t ro
   return t.data<float>() + b * t.stride[0] + h * t.stride[1] + row * t.stride[2];
 }
 
-// Rows [row, row + rows) as f32. They are used where they lie when they are `dense` (f32, one after
-// another: strided rows would share few cache sets), `dim` is the width asked for and nothing has
-// to be padded; else they are packed into scratch.
+// f32 rows one after another: strided ones would share few cache sets.
+inline bool isDense(const TensorView& t) { return hasF32Rows(t) && t.stride[2] == t.shape[3]; }
+
+// Rows [row, row + rows) as f32. They are used where they lie when they are dense, `dim` is the
+// width asked for and nothing has to be padded; else they are packed into scratch.
 inline HeadRows denseRows(const TensorView& t, int64_t b, int64_t h, int64_t row, int64_t rows,
                           float* scratch, int64_t width, int64_t height) {
-  const bool dense = hasF32Rows(t) && t.stride[2] == t.shape[3];
-  if (dense && width == t.shape[3] && height == rows) return {f32Row(t, b, h, row), width};
+  if (isDense(t) && width == t.shape[3] && height == rows) return {f32Row(t, b, h, row), width};
   packRows(t, b, h, row, rows, scratch, width, height);
   return {scratch, width};
 }
