@@ -54,12 +54,10 @@ ThreadPool& ThreadPool::shared() {
   return *pool;
 }
 
-ThreadPool::ThreadPool(int size) : state_(*new State(size)) {
+ThreadPool::ThreadPool(int size) : state_(*new State(size)), size_(size) {
   for (int thread = 1; thread < size; ++thread)
     std::thread([&state = state_, thread] { state.work(thread); }).detach();
 }
-
-int ThreadPool::size() const { return state_.size; }
 
 void ThreadPool::setActive(int threads) {
   state_.active.store(threads < 1 ? 1 : threads < state_.size ? threads : state_.size);

@@ -14,7 +14,7 @@ class ThreadPool {
   static ThreadPool& shared();
 
   // Workers plus the calling thread; LONGSPAN_NUM_THREADS, else the CPUs this process may use.
-  int size() const;
+  int size() const { return size_; }
 
   // Threads that take part from the next region on, 1 to size().
   void setActive(int threads);
@@ -62,6 +62,7 @@ class ThreadPool {
   void run(const Region& region);
 
   State& state_;
+  const int size_;  // here, since the state's cache lines are written while calls ask for it
 };
 
 }  // namespace longspan
