@@ -58,9 +58,7 @@ class Stream : public std::enable_shared_from_this<Stream> {
   bool ended(uint64_t ticket) const { return lane_->immediate() && ran(ticket); }
   Status waitUntilEnded(uint64_t ticket);
   uint64_t lastTicket() const { return submitted_.load(std::memory_order_relaxed); }
-  size_t pending() const {
-    return static_cast<size_t>(lastTicket() - completed_.load());
-  }
+  size_t pending() const { return static_cast<size_t>(lastTicket() - completed_.load()); }
 
   // What is submitted between these is recorded. The end waits until all of it has been, and
   // answers with the first failure.
