@@ -5,7 +5,8 @@ import type { Tensor } from '../core/tensor.js';
 import { type AttentionOptions, problemOf } from './attention.js';
 import type { KvCache } from './kv-cache.js';
 
-const decodeCall = nativeOperator('attentionDecode', {
+/** @internal */
+export const decodeCall = nativeOperator('attentionDecode', {
   q: field.input,
   k: field.input,
   v: field.input,
@@ -32,8 +33,8 @@ export interface AttentionDecodeOptions extends Pick<AttentionOptions, 'scale' |
  * whole sequence. Append their keys and values first. The lengths are read from the device when the
  * operator runs. Not differentiable.
  *
- * @param q queries, [B, Hq, T, D] in the dtype of the cache; Hq a multiple of the cache's heads. The last
- *   of the T (or of `counts[b]`) stands at the last cached key
+ * @param q queries, [B, Hq, T, D] in the dtype of the cache (f32, bf16, f16, on the CPU also f64); Hq a
+ *   multiple of the cache's heads. The last of the T (or of `counts[b]`) stands at the last cached key
  * @returns [B, Hq, T, Dv]; rows beyond `counts` are 0
  * @throws ArgumentError for shapes, dtypes or options that do not fit
  * @example

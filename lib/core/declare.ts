@@ -24,7 +24,8 @@ type Kind =
   | 'output'
   | 'outputs';
 
-interface Field<K extends Kind, V> {
+/** A field: its kind, and the type of its value. */
+export interface Field<K extends Kind, V> {
   readonly kind: K;
   readonly choices?: readonly string[];
   /** Type only. */

@@ -9,6 +9,7 @@ import {
   tidy,
   zeros,
 } from 'longspan';
+import { decodeCall } from '#lib/attention/decode';
 import { type AttentionCase, attentionReference } from '../reference/attention.js';
 import { expectClose, type FloatType, tensorOf, values } from '../support/compare.js';
 import { describeCuda, expectSameOnCuda } from '../support/devices.js';
@@ -73,6 +74,16 @@ describe('decoding equals attention over the whole sequence', () => {
     checkPieces(setting, [setting.n - 12, ...new Array<number>(12).fill(1)], 'f32', 3e-6);
   });
 
+  test.each([
+    ['grouped heads', { hq: 6, hkv: 2, d: 24, dv: 12, n: 90 }],
+    [
+      'softcap, scale and a window',
+      { hq: 2, hkv: 1, d: 5, dv: 3, n: 80, options: { softcap: 2, scale: 0.7, windowLeft: 20 } },
+    ],
+  ] as [string, Setting][])('%s in f64', (_, setting) => {
+    checkPieces(setting, [setting.n - 12, 5, 1, 1, 5], 'f64', 1e-14);
+  });
+
   test('pieces of several tokens', () => {
     checkPieces({ hq: 4, hkv: 2, d: 64, dv: 64, n: 300 }, [100, 7, 1, 33, 64, 90, 5], 'f32', 3e-6);
   });
@@ -91,13 +102,16 @@ describe('decoding equals attention over the whole sequence', () => {
   });
 });
 
-test('ragged prompts: each batch entry has its own length', () => {
+test.each([
+  ['f32', 3e-6],
+  ['f64', 1e-13],
+] as const)('ragged prompts: each batch entry has its own length, %s', (dtype, tolerance) => {
   const c: AttentionCase = { b: 2, hq: 2, hkv: 1, n: 8, m: 20, d: 4, dv: 4, causal: true };
   const random = new Random(5);
   const k = random.normal(2 * 20 * 4);
   const v = random.normal(2 * 20 * 4);
   const q = random.normal(2 * 2 * 8 * 4);
-  using cache = new KvCache({ batch: 2, heads: 1, capacity: 20, headDim: 4 });
+  using cache = new KvCache({ batch: 2, heads: 1, capacity: 20, headDim: 4, dtype });
   const counts = (a: number, b: number) => tensor(new Int32Array([a, b]));
   // Entry 0 takes 12 and 5 tokens, entry 1 takes 7 and 8; padding is NaN and must be ignored.
   const piece = (x: Float64Array, starts: number[], taken: number[], width: number) => {
@@ -106,7 +120,7 @@ test('ragged prompts: each batch entry has its own length', () => {
       const from = (b * 20 + (starts[b] as number)) * 4;
       padded.set(x.subarray(from, from + (taken[b] as number) * 4), b * width * 4);
     }
-    return tensorOf(padded, [2, 1, width, 4], 'f32');
+    return tensorOf(padded, [2, 1, width, 4], dtype);
   };
   cache.append(piece(k, [0, 0], [12, 7], 12), piece(v, [0, 0], [12, 7], 12), {
     counts: counts(12, 7),
@@ -115,14 +129,40 @@ test('ragged prompts: each batch entry has its own length', () => {
     counts: counts(5, 8),
   });
   expect([...cache.lengths.dataSync()]).toEqual([17, 15]);
-  const y = attentionDecode(tensorOf(q, [2, 2, 8, 4], 'f32'), cache, { counts: counts(5, 8) });
+  const y = attentionDecode(tensorOf(q, [2, 2, 8, 4], dtype), cache, { counts: counts(5, 8) });
   const expected = attentionReference(
     { ...c, keyLengths: [17, 15], queryLengths: [5, 8] },
     q,
     k,
     v,
   );
-  expectClose(y, expected.o, { absolute: 3e-6 });
+  expectClose(y, expected.o, { absolute: tolerance });
+});
+
+test.each([
+  ['f32', 'f32', 3e-6],
+  ['bf16', 'f32', 2e-2],
+  ['f64', 'f64', 1e-13],
+] as const)('the log-sum-exp of decoding in %s is %s', (dtype, wide, tolerance) => {
+  const c: AttentionCase = { b: 2, hq: 4, hkv: 2, n: 3, m: 40, d: 8, dv: 8, causal: true };
+  const keyLengths = Int32Array.of(33, 2);
+  const random = new Random(3);
+  const make = (h: number, n: number) => random.normal(2 * h * n * 8);
+  const [q, k, v] = [make(4, 3), make(2, 40), make(2, 40)];
+  const { lse } = decodeCall({
+    q: tensorOf(q, [2, 4, 3, 8], dtype),
+    k: tensorOf(k, [2, 2, 40, 8], dtype),
+    v: tensorOf(v, [2, 2, 40, 8], dtype),
+    keyLengths: tensor(keyLengths),
+    queryLengths: null,
+    scale: 1 / Math.sqrt(8),
+    softcap: 0,
+    windowLeft: -1,
+    withLse: true,
+  });
+  expect(lse.dtype).toBe(wide);
+  // Entry 1 has two keys for three tokens: the first of them sees none.
+  expectClose(lse, attentionReference({ ...c, keyLengths }, q, k, v).lse, { absolute: tolerance });
 });
 
 describe('the key/value cache', () => {
@@ -199,7 +239,7 @@ describe('the key/value cache', () => {
     );
     expect(() => attentionDecode(zeros([3, 3, 1, 2]), cache)).toThrow(/multiple/);
     expect(() => attentionDecode(zeros([3, 2, 1, 2], { dtype: 'f64' }), cache)).toThrow(
-      /f64|dtype/,
+      /'k'.*f32.*f64/s,
     );
     // @ts-expect-error a misspelt option
     expect(() => attentionDecode(zeros([3, 2, 1, 2]), cache, { window: 3 })).toThrow(

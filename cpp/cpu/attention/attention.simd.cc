@@ -158,7 +158,7 @@ Status attention(const ops::Attention& p, Context& context) {
   ForwardCall call{p, p.headMajor(p.q), p.headMajor(p.k), p.headMajor(p.v), p.headMajor(p.o), {}};
   LONGSPAN_RETURN_IF_ERROR(bandsOf(p, call.bands));
   if (p.q.dtype == DType::f64) {
-    attentionDouble(p, call.bands, context);
+    attentionDouble(p, p.o, p.lse, call.bands, context);
   } else if (isNarrow(p)) {
     run<1>(call, context);
   } else {

@@ -9,6 +9,7 @@
 #include "cpp/ops/attention/attention_decode.h"
 
 #include "cpp/cpu/attention/band.h"
+#include "cpp/cpu/attention/double.h"
 #include "cpp/cpu/attention/panel.h"
 
 namespace longspan::cpu::LONGSPAN_LEVEL {
@@ -176,13 +177,16 @@ bool isNarrow(const ops::AttentionDecode& p) {
 }  // namespace
 
 size_t attentionDecodeWorkspace(const ops::AttentionDecode& p, int threads) {
+  if (p.q.dtype == DType::f64) return 0;
   return isNarrow(p) ? bytes<1>(p, threads) : bytes<kTileVectors>(p, threads);
 }
 
 Status attentionDecode(const ops::AttentionDecode& p, Context& context) {
   std::vector<Band> bands;
   LONGSPAN_RETURN_IF_ERROR(bandsOf(p, bands));
-  if (isNarrow(p)) {
+  if (p.q.dtype == DType::f64) {
+    attentionDouble(p, p.o, p.lse, bands, context);
+  } else if (isNarrow(p)) {
     run<1>(p, std::move(bands), context);
   } else {
     run<kTileVectors>(p, std::move(bands), context);

@@ -50,15 +50,16 @@ void clear(const Row& y) {
 
 }  // namespace
 
-void attentionDouble(const ops::Attention& p, const std::vector<Band>& bands, Context& context) {
+void attentionDouble(const ops::AttentionProblem& p, const TensorView& o, const TensorView& lse,
+                     const std::vector<Band>& bands, Context& context) {
   const TensorView q = p.headMajor(p.q), k = p.headMajor(p.k), v = p.headMajor(p.v),
-                   o = p.headMajor(p.o);
+                   rows = p.headMajor(o);
   const int64_t n = p.queries(), heads = p.queryHeads(), group = heads / p.keyHeads();
   const Score score(p);
   context.pool.forEach(p.batch() * heads * n, [&](int64_t item, int) {
     const int64_t i = item % n, h = item / n % heads, b = item / n / heads;
     const Band& band = bands[static_cast<size_t>(b)];
-    const Row out(o, b, h, i), query(q, b, h, i);
+    const Row out(rows, b, h, i), query(q, b, h, i);
     clear(out);
     double maximum = kNone, sum = 0, s[kTile];
     const Range seen = i < band.queries ? band.keysOf(i, i + 1) : Range{};
@@ -82,7 +83,7 @@ void attentionDouble(const ops::Attention& p, const std::vector<Band>& bands, Co
     if (sum != 0) {
       for (int64_t d = 0; d < out.dim; ++d) out[d] /= sum;
     }
-    if (p.lse.defined()) p.lse.data<double>()[item] = sum == 0 ? kNone : maximum + std::log(sum);
+    if (lse.defined()) lse.data<double>()[item] = sum == 0 ? kNone : maximum + std::log(sum);
   });
 }
 

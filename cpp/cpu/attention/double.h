@@ -2,12 +2,13 @@
 #pragma once
 
 #include "cpp/cpu/attention/band.h"
-#include "cpp/ops/attention/attention.h"
 #include "cpp/ops/attention/attention_backward.h"
 
 namespace longspan::cpu {
 
-void attentionDouble(const ops::Attention& p, const std::vector<Band>& bands, Context& context);
+// Of the whole sequence or of new tokens; o and lse (may be absent) are the outputs.
+void attentionDouble(const ops::AttentionProblem& p, const TensorView& o, const TensorView& lse,
+                     const std::vector<Band>& bands, Context& context);
 void attentionBackwardDouble(const ops::AttentionBackward& p, const std::vector<Band>& bands,
                              Context& context);
 

@@ -1,18 +1,12 @@
 #include "cpp/ops/attention/attention_decode.h"
 
-#include "cpp/ops/check.h"
-
 namespace longspan::ops {
 
 Status AttentionDecode::validate() {
   causal = true;
   LONGSPAN_RETURN_IF_ERROR(AttentionProblem::check());
-  if (q.dtype == DType::f64) {
-    return Status(Code::dtype, "q", describe(q),
-                  "Decode in f32, bf16 or f16; attention() takes f64");
-  }
   o = fresh(q.dtype, queryHeads(), queries(), valueDim());
-  if (withLse) lse = TensorView::ofShape(DType::f32, {batch(), queryHeads(), queries()});
+  if (withLse) lse = TensorView::ofShape(statistics(), {batch(), queryHeads(), queries()});
   return {};
 }
 

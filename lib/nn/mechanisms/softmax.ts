@@ -85,11 +85,6 @@ export class SoftmaxAttention extends Mechanism {
     const { cache } = state;
     cache.append(k, v);
     const { scale, window, softcap } = this.#options;
-    // The decoding kernel has no float64; the general one aligns to the cache's lengths just as well.
-    if (q.dtype === 'f64') {
-      const keyLengths = cache.lengths;
-      return attention(q, cache.keys, cache.values, { ...this.attentionOptions(), keyLengths });
-    }
     return attentionDecode(q, cache, {
       ...(scale !== undefined && { scale }),
       ...(softcap !== undefined && { softcap }),
