@@ -32,7 +32,7 @@ function findClangFormat() {
 }
 
 function nativeSources() {
-  return ['cpp', 'cuda']
+  return ['cpp', 'cuda', 'test/cuda']
     .map((folder) => path.join(root, folder))
     .filter((folder) => existsSync(folder))
     .flatMap((folder) =>

@@ -1,5 +1,5 @@
 // Runs kernels on the emulator without the addon: `node scripts/kernel-tests.mjs [NAME...] [--planted]`.
-// test/cuda/NAME_main.cc calls every kernel of NAME (matmul, attention; default: all) over ragged shapes,
+// test/cuda/NAME_*.cc call every kernel of NAME (matmul, attention; default: all) over ragged shapes,
 // schedules and both modes of asynchrony. With --planted each bug that the kernels' sources know is built
 // in, and the program must fail. Objects are kept in .cmake and compiled again when a source has changed.
 //
@@ -15,7 +15,9 @@ import { main, root } from './support/native-build.mjs';
 import { BuildProblem, findToolchain } from './support/toolchain.mjs';
 
 const tree = path.join(root, '.cmake', 'kernel-tests');
-const files = readdirSync(path.join(root, 'cuda'), { recursive: true }).map((f) => `cuda/${f}`);
+const files = ['cuda', 'test/cuda'].flatMap((folder) =>
+  readdirSync(path.join(root, folder), { recursive: true }).map((f) => `${folder}/${f}`),
+);
 const matching = (pattern) => files.filter((file) => pattern.test(file)).sort();
 
 const emulator = matching(/^cuda\/emulator\/\w+\.cc$/);
@@ -27,7 +29,6 @@ const shared = [
 ];
 const headers = [
   ...matching(/\.(h|cuh)$/),
-  'test/cuda/control.h',
   ...['dense', 'attention'].flatMap((family) =>
     readdirSync(path.join(root, 'cpp/ops', family))
       .filter((file) => file.endsWith('.h'))
@@ -35,6 +36,8 @@ const headers = [
   ),
   'cpp/ops/operator.h',
 ];
+
+const testsOf = (name) => matching(new RegExp(`^test/cuda/${name}_\\w+\\.cc$`));
 
 const numbered = (from, to, file, only) =>
   Array.from({ length: to - from + 1 }, (_, i) => ({ bug: from + i, file, only }));
@@ -110,7 +113,7 @@ function link(compiler, objects, program, libraries = []) {
 function runKernels(name, compiler, withPlanted) {
   const { plain, kernels, macro, planted } = programs[name];
   const kernelFlags = [...common, ...quiet, '-ffp-contract=off', ...instrument(compiler)];
-  const ours = [...emulator, ...shared, ...plain, `test/cuda/${name}_main.cc`];
+  const ours = [...emulator, ...shared, ...plain, ...testsOf(name)];
   // Instrumented files last: of a template that both instantiate the linker keeps the first.
   const objects = new Map([
     ...ours.map((file) => [file, compile(compiler, file, [...common, ...quiet])]),
@@ -152,7 +155,7 @@ function buildForHardware(name, compiler, folder) {
   const made = kernels.map((file) => path.join(root, '.cmake/Release/nvcc', `${file}.o`));
   const missing = made.find((object) => !existsSync(object));
   if (missing) throw new BuildProblem(`${missing} is missing: build with LONGSPAN_CUDA=on first`);
-  const ours = [...shared, ...plain, `test/cuda/${name}_main.cc`];
+  const ours = [...shared, ...plain, ...testsOf(name)];
   const objects = [...ours.map((file) => compile(compiler, file, flags)), ...made];
   mkdirSync(folder, { recursive: true });
   console.log(link(compiler, objects, path.join(folder, name), [cudart, '-lrt']));

@@ -1,5 +1,6 @@
 // What a kernel program asks of the machine it runs on: on the emulator schedules and what launches
-// found; a GPU chooses its own schedule and reports nothing, which is what compute-sanitizer is for.
+// found; a GPU chooses its own schedule and reports nothing, which is what compute-sanitizer is
+// for.
 #pragma once
 
 #if defined(LONGSPAN_EMULATED)
