@@ -79,6 +79,12 @@ std::string text(double x) {
   return s;
 }
 
+Status generatorState(const char* field, const TensorView& state) {
+  LONGSPAN_RETURN_IF_ERROR(dtype(field, state, DType::i32));
+  LONGSPAN_RETURN_IF_ERROR(shape(field, state, {4}));
+  return contiguous(field, state);
+}
+
 Status inRange(const char* field, double x, double lo, double hi) {
   if (x >= lo && x <= hi) return {};
   return Status(Code::value, field, std::isnan(x) ? "NaN" : text(x),

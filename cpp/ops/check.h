@@ -21,6 +21,8 @@ Status shape(const char* field, const TensorView& t, std::initializer_list<int64
 Status contiguous(const char* field, const TensorView& t);
 Status finite(const char* field, double x);
 std::string text(double x);
+// What a generator has drawn for an operator: PhiloxState as i32[4].
+Status generatorState(const char* field, const TensorView& state);
 
 // lo <= x <= hi, NaN refused.
 Status inRange(const char* field, double x, double lo, double hi);

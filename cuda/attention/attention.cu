@@ -41,6 +41,7 @@ Status run32(const ForwardArguments& a, cudaStream_t stream) {
 }
 
 Status attention(const ops::Attention& p, Context& context) {
+  LONGSPAN_RETURN_IF_ERROR(refuseTerms(p));
   if (p.o.numel() == 0) return {};
   ForwardArguments a{problemOf(p), operandOf(p.headMajor(p.o)),
                      p.lse.defined() ? p.lse.data<float>() : nullptr};

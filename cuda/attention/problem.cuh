@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <utility>
 
 #include "cpp/ops/attention/problem.h"
 #include "cuda/attention/band.cuh"
@@ -100,6 +101,21 @@ inline Problem problemOf(const ops::AttentionProblem& p) {
   problem.right = p.causal ? 0 : bound(p.windowRight);
   problem.score = Score(p.scale, p.softcap);
   return problem;
+}
+
+// What these kernels do not know yet.
+inline Status refuseTerms(const ops::AttentionProblem& p) {
+  const std::pair<const char*, bool> given[] = {{"bias", p.bias.defined()},
+                                                {"alibiSlopes", p.alibiSlopes.defined()},
+                                                {"querySegments", p.querySegments.defined()},
+                                                {"dropout", p.dropout > 0},
+                                                {"sinks", p.sinks.defined()},
+                                                {"prefixLengths", p.prefixLengths.defined()},
+                                                {"cuSeqlensQ", p.packed()}};
+  for (const auto& [field, set] : given) {
+    if (set) return Status(Code::unsupported, field, "an option", "Use the CPU, which knows it");
+  }
+  return {};
 }
 
 // Calls f with the tag of the smallest class of head dimensions that holds both.

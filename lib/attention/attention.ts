@@ -1,32 +1,30 @@
 /** Exact attention: tiled, never a matrix of scores. */
 import { type Context, defineOperator } from '../core/autograd/index.js';
-import { field, nativeOperator, show } from '../core/declare.js';
-import { ArgumentError } from '../core/errors.js';
+import { field, nativeOperator } from '../core/declare.js';
+import type { Generator } from '../core/generator.js';
 import { checkOptions } from '../core/options.js';
 import type { Tensor } from '../core/tensor.js';
-
-const problem = {
-  keyLengths: field.optional,
-  queryLengths: field.optional,
-  scale: field.number,
-  softcap: field.number,
-  causal: field.flag,
-  windowLeft: field.integer,
-  windowRight: field.integer,
-  tokenMajor: field.flag,
-} as const;
+import { squeeze, unsqueeze } from '../core/views.js';
+import {
+  type AttentionOptions,
+  type AttentionProblem,
+  drawDropout,
+  optionNames,
+  problemFields,
+  problemOf,
+} from './options.js';
 
 const forwardCall = nativeOperator('attention', {
   q: field.input,
   k: field.input,
   v: field.input,
-  ...problem,
+  ...problemFields,
   withLse: field.flag,
   o: field.output,
   lse: field.output,
 });
 
-const backwardCall = nativeOperator('attentionBackward', {
+const gradientFields = {
   q: field.input,
   k: field.input,
   v: field.input,
@@ -34,149 +32,120 @@ const backwardCall = nativeOperator('attentionBackward', {
   lse: field.input,
   gradO: field.optional,
   gradLse: field.optional,
-  ...problem,
+  ...problemFields,
+} as const;
+
+const backwardCall = nativeOperator('attentionBackward', {
+  ...gradientFields,
+  withGradSinks: field.flag,
   gradQ: field.output,
   gradK: field.output,
   gradV: field.output,
+  gradSinks: field.output,
 });
 
-/** A sliding window: how many keys before and after its own position a query sees; -1 is no limit. */
-export type AttentionWindow = readonly [left: number, right: number];
+const biasBackwardCall = nativeOperator('attentionBiasBackward', {
+  ...gradientFields,
+  gradBias: field.output,
+});
 
-/** Options of {@link attention}. */
-export interface AttentionOptions {
-  /**
-   * Query i sees key j only when j <= i + (keys - queries): the masks align to the bottom right corner,
-   * with valid lengths where lengths are given. Default false.
-   */
-  causal?: boolean;
-  /** Factor on the products. Default 1 / sqrt(D). */
-  scale?: number;
-  /** i32[B]: keys from this position on do not exist. Read when the operator runs. */
-  keyLengths?: Tensor;
-  /** i32[B]: queries from this position on do not exist: output 0, log-sum-exp -Infinity, no gradient. */
-  queryLengths?: Tensor;
-  /** Sliding window, both ends inclusive, aligned as `causal`. */
-  window?: AttentionWindow;
-  /** Scores become `softcap * tanh(score / softcap)` before the masks. */
-  softcap?: number;
-  /** Whether heads or tokens come first: `[B, H, N, D]` (default) or `[B, N, H, D]`, in results too. */
-  layout?: 'bhnd' | 'bnhd';
-  /** Return `[output, logSumExp]`. Default false. */
-  returnLse?: boolean;
-}
-
-/** @internal The options as the kernels take them. */
-export interface AttentionProblem {
-  keyLengths: Tensor | null;
-  queryLengths: Tensor | null;
-  scale: number;
-  softcap: number;
-  causal: boolean;
-  windowLeft: number;
-  windowRight: number;
-  tokenMajor: boolean;
-}
-
-const optionNames = [
-  'causal',
-  'scale',
-  'keyLengths',
-  'queryLengths',
-  'window',
-  'softcap',
-  'layout',
-  'returnLse',
-];
-
-/** @internal Checks the options that are not tensors. */
-export function problemOf(
-  operator: string,
-  q: Tensor,
-  options: AttentionOptions,
-): AttentionProblem {
-  const { causal = false, keyLengths, queryLengths, window, softcap, layout = 'bhnd' } = options;
-  const { scale = 1 / Math.sqrt(q.shape?.at(-1) || 1) } = options;
-  if (window !== undefined && !(Array.isArray(window) && window.length === 2)) {
-    throw new ArgumentError(
-      'ERR_VALUE',
-      operator,
-      'window',
-      show(window),
-      'Use [left, right], -1 for no limit',
-    );
-  }
-  if (softcap !== undefined && !(typeof softcap === 'number' && softcap > 0)) {
-    throw new ArgumentError(
-      'ERR_VALUE',
-      operator,
-      'softcap',
-      show(softcap),
-      'Use a positive number, or leave it out',
-    );
-  }
-  if (layout !== 'bhnd' && layout !== 'bnhd') {
-    throw new ArgumentError('ERR_OPTION', operator, 'layout', show(layout), "Use 'bhnd' or 'bnhd'");
-  }
-  return {
-    keyLengths: keyLengths ?? null,
-    queryLengths: queryLengths ?? null,
-    scale,
-    softcap: softcap ?? 0,
-    causal,
-    windowLeft: window ? window[0] : -1,
-    windowRight: window ? window[1] : -1,
-    tokenMajor: layout === 'bnhd',
-  };
+interface Recorded {
+  problem: AttentionProblem;
+  hasBias: boolean;
+  hasSinks: boolean;
 }
 
 const attentionOperator = defineOperator({
   name: 'attention',
   forward(
-    ctx: Context<AttentionProblem>,
+    ctx: Context<Recorded>,
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    options: AttentionProblem,
+    bias: Tensor | null,
+    sinks: Tensor | null,
+    problem: AttentionProblem,
+    generator: Generator | undefined,
     returnLse: boolean,
   ): Tensor | [Tensor, Tensor] {
     const recorded = ctx.needs.includes(true);
+    if (problem.dropout > 0) {
+      problem.dropoutState = drawDropout('attention', q, k, problem.tokenMajor, generator);
+      problem.made.push(problem.dropoutState);
+    }
+    ctx.own(...problem.made);
     // Field by field: spreading the options costs a tenth of the call.
     const { o, lse } = forwardCall({
       q,
       k,
       v,
-      keyLengths: options.keyLengths,
-      queryLengths: options.queryLengths,
-      scale: options.scale,
-      softcap: options.softcap,
-      causal: options.causal,
-      windowLeft: options.windowLeft,
-      windowRight: options.windowRight,
-      tokenMajor: options.tokenMajor,
+      keyLengths: problem.keyLengths,
+      queryLengths: problem.queryLengths,
+      cuSeqlensQ: problem.cuSeqlensQ,
+      cuSeqlensK: problem.cuSeqlensK,
+      prefixLengths: problem.prefixLengths,
+      querySegments: problem.querySegments,
+      keySegments: problem.keySegments,
+      bias,
+      alibiSlopes: problem.alibiSlopes,
+      sinks,
+      dropoutState: problem.dropoutState,
+      dropout: problem.dropout,
+      scale: problem.scale,
+      softcap: problem.softcap,
+      causal: problem.causal,
+      windowLeft: problem.windowLeft,
+      windowRight: problem.windowRight,
+      tokenMajor: problem.tokenMajor,
       withLse: returnLse || recorded,
     });
     if (!recorded) return returnLse ? [o, lse] : o;
-    ctx.state = options;
+    ctx.state = { problem, hasBias: bias !== null, hasSinks: sinks !== null };
     ctx.save(q, k, v, o);
     if (returnLse) ctx.save(lse);
     else ctx.own(lse);
-    if (options.keyLengths) ctx.save(options.keyLengths);
-    if (options.queryLengths) ctx.save(options.queryLengths);
+    if (bias) ctx.save(bias);
+    if (sinks) ctx.save(sinks);
+    for (const t of tensorsOf(problem)) if (!problem.made.includes(t)) ctx.save(t);
     return returnLse ? [o, lse] : o;
   },
   backward(ctx, gradO, gradLse) {
-    const [q, k, v, o, lse] = ctx.saved() as [Tensor, Tensor, Tensor, Tensor, Tensor];
-    const { gradQ, gradK, gradV } = backwardCall({ q, k, v, o, lse, gradO, gradLse, ...ctx.state });
-    return [gradQ, gradK, gradV, null, null];
+    const { problem, hasBias, hasSinks } = ctx.state;
+    const saved = ctx.saved().slice(problem.made.length);
+    const [q, k, v, o, lse, ...rest] = saved as [
+      Tensor,
+      Tensor,
+      Tensor,
+      Tensor,
+      Tensor,
+      ...Tensor[],
+    ];
+    const bias = hasBias ? (rest.shift() as Tensor) : null;
+    const sinks = hasSinks ? (rest.shift() as Tensor) : null;
+    const given = { q, k, v, o, lse, gradO, gradLse, ...problem, bias, sinks };
+    const withGradSinks = hasSinks && ctx.needs[4] === true;
+    const { gradQ, gradK, gradV, gradSinks } = backwardCall({ ...given, withGradSinks });
+    const gradBias = hasBias && ctx.needs[3] ? biasBackwardCall(given).gradBias : null;
+    return [gradQ, gradK, gradV, gradBias, withGradSinks ? gradSinks : null, null, null, null];
   },
 }) as (
   q: Tensor,
   k: Tensor,
   v: Tensor,
-  options: AttentionProblem,
+  bias: Tensor | null,
+  sinks: Tensor | null,
+  problem: AttentionProblem,
+  generator: Generator | undefined,
   returnLse: boolean,
 ) => Tensor | [Tensor, Tensor];
+
+/** What backward reads beside the operands. */
+function tensorsOf(problem: AttentionProblem): Tensor[] {
+  const { keyLengths, queryLengths, cuSeqlensQ, cuSeqlensK, prefixLengths } = problem;
+  const { querySegments, keySegments, alibiSlopes } = problem;
+  const all = [keyLengths, queryLengths, cuSeqlensQ, cuSeqlensK, prefixLengths];
+  return [...all, querySegments, keySegments, alibiSlopes].filter((t) => t !== null);
+}
 
 /**
  * Exact softmax attention, softmax(scale * q k^T + masks) v, tile by tile with a running maximum: memory
@@ -185,7 +154,8 @@ const attentionOperator = defineOperator({
  * Inputs are read by stride, so permuted views cost no copy. A row that sees no key gives 0, log-sum-exp
  * -Infinity and zero gradients. 16-bit types are computed in f32.
  *
- * @param q queries, [B, Hq, N, D], f32, bf16, f16 or f64; D from 1 to 256
+ * @param q queries, [B, Hq, N, D], f32, bf16, f16 or f64; D from 1 to 256; [tokens, Hq, D] with
+ *   `cuSeqlens`
  * @param k keys, [B, Hkv, M, D]; Hq must be a multiple of Hkv, and query head h reads key head
  *   floor(h * Hkv / Hq)
  * @param v values, [B, Hkv, M, Dv]; Dv from 1 to 256
@@ -197,6 +167,9 @@ const attentionOperator = defineOperator({
  * const [q, k, v] = [1, 2, 3].map((seed) => normal([1, 4, 128, 32], { generator: new Generator(seed) }));
  * const y = attention(q, k, v, { causal: true });
  * const [o, lse] = attention(q, k, v, { window: [16, 0], returnLse: true });
+ *
+ * const packed = normal([100, 4, 32]); // two sequences of 60 and 40 tokens
+ * const z = attention(packed, packed, packed, { cuSeqlens: [0, 60, 100], causal: true });
  */
 export function attention(
   q: Tensor,
@@ -217,5 +190,22 @@ export function attention(
   options: AttentionOptions = {},
 ): Tensor | [Tensor, Tensor] {
   checkOptions('attention', options, optionNames);
-  return attentionOperator(q, k, v, problemOf('attention', q, options), options.returnLse === true);
+  const packed = options.cuSeqlens !== undefined && q.shape?.length === 3;
+  if (packed) return packedAttention(q, k, v, options);
+  const problem = problemOf('attention', q, k, options);
+  const { bias = null, sinks = null, generator, returnLse = false } = options;
+  return attentionOperator(q, k, v, bias, sinks, problem, generator, returnLse);
+}
+
+/** [tokens, H, D] as a batch of one. */
+function packedAttention(
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  options: AttentionOptions,
+): Tensor | [Tensor, Tensor] {
+  const [a, b, c] = [q, k, v].map((t) => unsqueeze(t, 0)) as [Tensor, Tensor, Tensor];
+  const [o, lse] = attention(a, b, c, { ...options, layout: 'bnhd', returnLse: true });
+  if (options.returnLse) return [squeeze(o, 0), squeeze(lse, 0)];
+  return squeeze(o, 0);
 }

@@ -2,8 +2,8 @@
 import { field, nativeOperator } from '../core/declare.js';
 import { checkOptions } from '../core/options.js';
 import type { Tensor } from '../core/tensor.js';
-import { type AttentionOptions, problemOf } from './attention.js';
 import type { KvCache } from './kv-cache.js';
+import { type AttentionOptions, problemOf } from './options.js';
 
 /** @internal */
 export const decodeCall = nativeOperator('attentionDecode', {
@@ -53,7 +53,7 @@ export function attentionDecode(
 ): Tensor {
   checkOptions('attentionDecode', options, ['scale', 'softcap', 'counts', 'windowLeft']);
   const { counts, windowLeft = -1, ...rest } = options;
-  const { scale, softcap } = problemOf('attentionDecode', q, rest);
+  const { scale, softcap } = problemOf('attentionDecode', q, null, rest);
   const { keys: k, values: v, lengths: keyLengths } = cache;
   return decodeCall({
     q,

@@ -1,3 +1,10 @@
-export { type AttentionOptions, type AttentionWindow, attention } from './attention.js';
+export { alibiSlopes } from './alibi.js';
+export { attention } from './attention.js';
 export { type AttentionDecodeOptions, attentionDecode } from './decode.js';
 export { KvCache, type KvCacheOptions } from './kv-cache.js';
+export type {
+  AttentionOptions,
+  AttentionWindow,
+  ForQueriesAndKeys,
+  SequenceBoundaries,
+} from './options.js';

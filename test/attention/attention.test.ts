@@ -4,46 +4,10 @@ import {
   attentionGradients,
   attentionReference,
 } from '../reference/attention.js';
-import {
-  expectClose,
-  expectLowPrecision,
-  type FloatType,
-  rounded,
-  tensorOf,
-  values,
-} from '../support/compare.js';
+import { expectClose, expectLowPrecision, rounded, tensorOf, values } from '../support/compare.js';
 import { checkGradients } from '../support/gradcheck.js';
 import { Random } from '../support/random.js';
-import { dataOf, optionsOf, roundData, runCase } from './case.js';
-
-const square = (n: number, rest: Partial<AttentionCase> = {}): AttentionCase => ({
-  b: 1,
-  hq: 2,
-  hkv: 2,
-  n,
-  m: n,
-  d: 16,
-  dv: 16,
-  ...rest,
-});
-
-function check(
-  c: AttentionCase,
-  dtype: FloatType = 'f32',
-  how: Parameters<typeof runCase>[3] = {},
-): void {
-  const data = roundData(dataOf(c), dtype);
-  const got = runCase(c, data, dtype, how);
-  const { o, lse } = attentionReference(c, data.q, data.k, data.v);
-  const grad = attentionGradients(c, data.q, data.k, data.v, data.gradO, data.gradLse);
-  const unit = dtype === 'f64' ? 1e-12 : 4e-6;
-  expectClose(got.o, o, { absolute: unit }, 'o');
-  expectClose(got.lse, lse, { absolute: unit, relative: unit }, 'lse');
-  for (const name of ['q', 'k', 'v'] as const) {
-    const scale = grad[name].reduce((most, x) => Math.max(most, Math.abs(x)), 1);
-    expectClose(got[name], grad[name], { absolute: 2 * unit * scale }, `gradient of ${name}`);
-  }
-}
+import { check, dataOf, optionsOf, roundData, runCase, square } from './case.js';
 
 describe('attention against its twin', () => {
   const lengths = [

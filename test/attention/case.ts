@@ -1,7 +1,11 @@
 /** Running attention on the cases of its twin. */
 import { type AttentionOptions, attention, gradients, type Tensor, tensor } from 'longspan';
-import type { AttentionCase } from '../reference/attention.js';
-import { type FloatType, rounded, tensorOf, values } from '../support/compare.js';
+import {
+  type AttentionCase,
+  attentionGradients,
+  attentionReference,
+} from '../reference/attention.js';
+import { expectClose, type FloatType, rounded, tensorOf, values } from '../support/compare.js';
 import { Random } from '../support/random.js';
 
 export interface CaseData {
@@ -35,18 +39,36 @@ export function roundData(data: CaseData, dtype: FloatType): CaseData {
   };
 }
 
-export function optionsOf(c: AttentionCase): AttentionOptions {
-  const lengths = (x: ArrayLike<number> | undefined) =>
-    x === undefined ? {} : { lengths: tensor(Int32Array.from(x)) };
-  const key = lengths(c.keyLengths).lengths;
-  const query = lengths(c.queryLengths).lengths;
+const integers = (x: ArrayLike<number>, shape?: number[]): Tensor =>
+  tensor(Int32Array.from(x), shape ? { shape } : {});
+
+/** The options of a case; floating ones in `wide`, those that are leaves require gradients. */
+export function optionsOf(
+  c: AttentionCase,
+  wide: 'f32' | 'f64' = 'f32',
+  dtype: FloatType = wide,
+): AttentionOptions {
+  const { querySegments, keySegments, bias } = c;
   return {
     ...(c.causal ? { causal: true } : {}),
     ...(c.scale === undefined ? {} : { scale: c.scale }),
     ...(c.window ? { window: c.window } : {}),
     ...(c.softcap ? { softcap: c.softcap } : {}),
-    ...(key ? { keyLengths: key } : {}),
-    ...(query ? { queryLengths: query } : {}),
+    ...(c.keyLengths && { keyLengths: integers(c.keyLengths) }),
+    ...(c.queryLengths && { queryLengths: integers(c.queryLengths) }),
+    ...(c.prefixLengths && { prefixLengths: integers(c.prefixLengths) }),
+    ...(querySegments &&
+      keySegments && {
+        segmentIds: {
+          queries: integers(querySegments, [c.b, c.n]),
+          keys: integers(keySegments, [c.b, c.m]),
+        },
+      }),
+    ...(bias && { bias: tensorOf(bias.data, [...bias.shape], dtype).requireGrad() }),
+    ...(c.alibiSlopes && {
+      alibiSlopes: tensorOf(Float64Array.from(c.alibiSlopes), [c.hq], wide),
+    }),
+    ...(c.sinks && { sinks: tensorOf(Float64Array.from(c.sinks), [c.hq], wide).requireGrad() }),
   };
 }
 
@@ -56,6 +78,9 @@ export interface Outcome {
   q: Float64Array;
   k: Float64Array;
   v: Float64Array;
+  /** Gradients, empty where the case has none. */
+  bias: Float64Array;
+  sinks: Float64Array;
 }
 
 /**
@@ -72,35 +97,73 @@ export function runCase(
     store = (t: Tensor) => t,
     view = (t: Tensor) => t,
     layout = 'bhnd',
+    options = {},
   }: {
     store?: (t: Tensor) => Tensor;
     view?: (t: Tensor) => Tensor;
     layout?: 'bhnd' | 'bnhd';
+    options?: AttentionOptions;
   } = {},
 ): Outcome {
   const leaf = (x: Float64Array, shape: number[]) => store(tensorOf(x, shape, dtype)).requireGrad();
   const q = leaf(data.q, [c.b, c.hq, c.n, c.d]);
   const k = leaf(data.k, [c.b, c.hkv, c.m, c.d]);
   const v = leaf(data.v, [c.b, c.hkv, c.m, c.dv]);
-  const [o, lse] = attention(view(q), view(k), view(v), {
-    ...optionsOf(c),
-    layout,
-    returnLse: true,
-  });
+  const wide = dtype === 'f64' ? 'f64' : 'f32';
+  const given = { ...optionsOf(c, wide, dtype), ...options };
+  const [o, lse] = attention(view(q), view(k), view(v), { ...given, layout, returnLse: true });
   const upstream = tensorOf(data.gradO, [c.b, c.hq, c.n, c.dv], dtype);
-  const grads = gradients([o, lse], [q, k, v], {
+  const extra = [given.bias, given.sinks].filter((t) => t !== undefined);
+  const grads = gradients([o, lse], [q, k, v, ...extra], {
     gradients: [
       layout === 'bnhd' ? upstream.permute(0, 2, 1, 3).contiguous() : upstream,
-      tensorOf(data.gradLse, [c.b, c.hq, c.n], dtype === 'f64' ? 'f64' : 'f32'),
+      tensorOf(data.gradLse, [c.b, c.hq, c.n], wide),
     ],
     retainGraph: true,
   });
-  const [gq, gk, gv] = grads as [Tensor, Tensor, Tensor];
+  const [gq, gk, gv, ...rest] = grads as [Tensor, Tensor, Tensor, ...Tensor[]];
+  const none = new Float64Array(0);
+  const gradBias = given.bias ? values(rest.shift() as Tensor) : none;
+  const gradSinks = given.sinks ? values(rest.shift() as Tensor) : none;
   return {
     o: values(layout === 'bnhd' ? o.permute(0, 2, 1, 3) : o),
     lse: values(lse),
     q: values(gq),
     k: values(gk),
     v: values(gv),
+    bias: gradBias,
+    sinks: gradSinks,
   };
+}
+
+export const square = (n: number, rest: Partial<AttentionCase> = {}): AttentionCase => ({
+  b: 1,
+  hq: 2,
+  hkv: 2,
+  n,
+  m: n,
+  d: 16,
+  dv: 16,
+  ...rest,
+});
+
+/** Results and all gradients of a case against its twin. */
+export function check(
+  c: AttentionCase,
+  dtype: FloatType = 'f32',
+  how: Parameters<typeof runCase>[3] = {},
+): void {
+  const data = roundData(dataOf(c), dtype);
+  const got = runCase(c, data, dtype, how);
+  const { o, lse } = attentionReference(c, data.q, data.k, data.v);
+  const grad = attentionGradients(c, data.q, data.k, data.v, data.gradO, data.gradLse);
+  const unit = dtype === 'f64' ? 1e-12 : 4e-6;
+  expectClose(got.o, o, { absolute: unit }, 'o');
+  expectClose(got.lse, lse, { absolute: unit, relative: unit }, 'lse');
+  for (const name of ['q', 'k', 'v', 'bias', 'sinks'] as const) {
+    if (name === 'bias' && !c.bias) continue;
+    if (name === 'sinks' && !c.sinks) continue;
+    const scale = grad[name].reduce((most, x) => Math.max(most, Math.abs(x)), 1);
+    expectClose(got[name], grad[name], { absolute: 2 * unit * scale }, `gradient of ${name}`);
+  }
 }

@@ -2,13 +2,14 @@
 // the first-level cache.
 //
 // Cost per visible pair: 2 (D + Dv) FLOPs and one exponential. Bytes: q, o once; k, v once per
-// block of up to eight panels. Work items are (batch entry, head, block of panels), the longest
-// first; an item's arithmetic depends on its queries alone.
+// block of up to eight panels. Work items are (head, sequence, block of panels), the longest first;
+// an item's arithmetic depends on its queries alone.
 #include "cpp/ops/attention/attention.h"
 
 #include "cpp/cpu/attention/band.h"
 #include "cpp/cpu/attention/double.h"
 #include "cpp/cpu/attention/panel.h"
+#include "cpp/cpu/attention/terms.h"
 
 namespace longspan::cpu::LONGSPAN_LEVEL {
 namespace {
@@ -30,7 +31,7 @@ int panelsPerBlock(const ops::Attention& p, int width, int threads) {
 template <int NR>
 struct Block {
   Panel<NR> panels[kMostPanels];
-  float *k, *v, *p, *out;
+  float *k, *v, *p, *out, *terms;
 
   Block(Scratch& scratch, const ops::Attention& problem, int count) {
     const int64_t dim = problem.dim(), valueDim = problem.valueDim(), width = Panel<NR>::kWidth;
@@ -39,63 +40,81 @@ struct Block {
     k = scratch.take(kKeyTile * dim);
     v = scratch.take(kKeyTile * Panel<NR>::paddedDim(valueDim));
     out = scratch.take(width * roundUp(std::max(dim, valueDim), kLanes));
+    terms = scratch.take(Terms::floats(problem, width, kKeyTile));
   }
 };
 
 // What every item of a call shares.
 struct ForwardCall {
   const ops::Attention& p;
-  TensorView q, k, v, o;
+  Terms terms;
   std::vector<Band> bands;
 };
 
+// One head of a sequence: its rows as those of the only batch entry.
+struct Sequence {
+  const Band& band;
+  int64_t head, sharedHead;
+  TensorView q, k, v, o;
+  float* lse;
+
+  Sequence(const ForwardCall& call, const Band& b, int64_t h)
+      : band(b),
+        head(h),
+        sharedHead(h / (call.p.queryHeads() / call.p.keyHeads())),
+        q(queryRowsOf(call.p.headMajor(call.p.q), b)),
+        k(keyRowsOf(call.p.headMajor(call.p.k), b)),
+        v(keyRowsOf(call.p.headMajor(call.p.v), b)),
+        o(queryRowsOf(call.p.headMajor(call.p.o), b)),
+        lse(call.p.lse.defined()
+                ? call.p.lse.data<float>() +
+                      (b.entry * call.p.queryHeads() + h) * call.p.queries() + b.queryBegin
+                : nullptr) {}
+};
+
 template <int NR>
-void writePanel(const ForwardCall& call, Panel<NR>& panel, int64_t b, int64_t h, int64_t row,
-                float* out) {
+void writePanel(const Sequence& s, Panel<NR>& panel, int64_t row, float* out) {
   constexpr int64_t width = Panel<NR>::kWidth;
   const int64_t valueDim = panel.valueDim, rows = panel.rows;
   panel.normalize();
-  if (hasF32Rows(call.o) && valueDim % kLanes == 0) {
-    transposeBlock(panel.ot, width, valueDim, rows, const_cast<float*>(f32Row(call.o, b, h, row)),
-                   call.o.stride[2]);
+  if (hasF32Rows(s.o) && valueDim % kLanes == 0) {
+    transposeBlock(panel.ot, width, valueDim, rows, const_cast<float*>(f32Row(s.o, 0, s.head, row)),
+                   s.o.stride[2]);
   } else {
     const int64_t padded = roundUp(valueDim, kLanes);
     transposeBlock(panel.ot, width, valueDim, rows, out, padded);
-    unpackRows(out, padded, call.o, b, h, row, rows);
+    unpackRows(out, padded, s.o, 0, s.head, row, rows);
   }
-  if (call.p.lse.defined()) {
+  if (s.lse != nullptr) {
     float lse[width];
     panel.logSumExp(lse);
-    std::memcpy(call.p.lse.data<float>() + (b * call.p.queryHeads() + h) * call.p.queries() + row,
-                lse, static_cast<size_t>(rows) * sizeof(float));
+    std::memcpy(s.lse + row, lse, static_cast<size_t>(rows) * sizeof(float));
   }
 }
 
 // Queries at and beyond the valid length: 0 and -inf.
-void clearPadding(const ForwardCall& call, int64_t b, int64_t h, int64_t begin, int64_t end) {
+void clearPadding(const Sequence& s, int64_t begin, int64_t end) {
   if (begin >= end) return;
-  clearRows(call.o, b, h, begin, end);
-  if (!call.p.lse.defined()) return;
-  float* lse = call.p.lse.data<float>() + (b * call.p.queryHeads() + h) * call.p.queries();
-  std::fill(lse + begin, lse + end, -std::numeric_limits<float>::infinity());
+  clearRows(s.o, 0, s.head, begin, end);
+  if (s.lse == nullptr) return;
+  std::fill(s.lse + begin, s.lse + end, -std::numeric_limits<float>::infinity());
 }
 
 template <int NR, class Score>
-void attendBlock(const ForwardCall& call, const Score& score, int64_t b, int64_t h, int64_t begin,
+void attendBlock(const ForwardCall& call, const Score& score, const Sequence& s, int64_t begin,
                  int64_t end, Block<NR>& block) {
-  constexpr int64_t width = Panel<NR>::kWidth;
-  const Band& band = call.bands[static_cast<size_t>(b)];
+  constexpr int64_t width = Panel<NR>::kWidth, rows = Panel<NR>::kRows;
+  const Band& band = s.band;
   const int64_t valid = std::min(end, band.queries);
-  const int64_t shared = h / (call.p.queryHeads() / call.p.keyHeads());
   const int64_t dim = call.p.dim(), valueDim = call.p.valueDim();
 
   int count = 0;
   for (int64_t row = begin; row < valid; row += width, ++count) {
-    const int64_t rows = std::min(width, valid - row);
-    const HeadRows q = hasF32Rows(call.q)
-                           ? HeadRows{f32Row(call.q, b, h, row), call.q.stride[2]}
-                           : denseRows(call.q, b, h, row, rows, block.out, dim, rows);
-    block.panels[count].start(q, rows, [&](int64_t lane) {
+    const int64_t filled = std::min(width, valid - row);
+    const HeadRows q = hasF32Rows(s.q)
+                           ? HeadRows{f32Row(s.q, 0, s.head, row), s.q.stride[2]}
+                           : denseRows(s.q, 0, s.head, row, filled, block.out, dim, filled);
+    block.panels[count].start(q, filled, [&](int64_t lane) {
       return Range{band.first(row + lane), band.end(row + lane)};
     });
   }
@@ -103,34 +122,65 @@ void attendBlock(const ForwardCall& call, const Score& score, int64_t b, int64_t
   const Range seen = band.keysOf(begin, valid);
   for (int64_t j = seen.begin / kKeyTile * kKeyTile; j < seen.end; j += kKeyTile) {
     const int64_t keys = std::min(kKeyTile, seen.end - j);
-    constexpr int64_t rows = Panel<NR>::kRows;
+    const auto pairs = [&](int i) {
+      return Pairs{&band, s.head, begin + i * width,  block.panels[i].rows,
+                   j,     keys,   roundUp(keys, rows)};
+    };
+    Terms::Segments segments[kMostPanels];
+    bool apart = !Score::kPlain;
+    if constexpr (!Score::kPlain) {
+      for (int i = 0; i < count; ++i) {
+        segments[i] = call.terms.segments(pairs(i));
+        apart = apart && segments[i].disjoint;
+      }
+    }
+    if (apart) continue;
     const KeyTile tile{
-        j, keys, denseRows(call.k, b, shared, j, keys, block.k, dim, roundUp(keys, rows)),
-        denseRows(call.v, b, shared, j, keys, block.v, Panel<NR>::paddedDim(valueDim), keys)};
-    RowsAhead ahead(call.k, call.v, b, shared, j + keys, std::min(kKeyTile, seen.end - j - keys),
+        j, keys, denseRows(s.k, 0, s.sharedHead, j, keys, block.k, dim, roundUp(keys, rows)),
+        denseRows(s.v, 0, s.sharedHead, j, keys, block.v, Panel<NR>::paddedDim(valueDim), keys)};
+    RowsAhead ahead(s.k, s.v, 0, s.sharedHead, j + keys, std::min(kKeyTile, seen.end - j - keys),
                     (rows + count - 1) / count);
-    for (int i = 0; i < count; ++i) block.panels[i].step(score, tile, block.p, ahead);
+    for (int i = 0; i < count; ++i) {
+      if constexpr (Score::kPlain) {
+        block.panels[i].step(score, tile, block.p, ahead);
+      } else if (!segments[i].disjoint && block.panels[i].meets(j, keys)) {
+        block.panels[i].step(score, tile, block.p, ahead,
+                             call.terms.tiles(pairs(i), segments[i], width, block.terms));
+      }
+    }
   }
-  for (int i = 0; i < count; ++i)
-    writePanel(call, block.panels[i], b, h, begin + i * width, block.out);
-  clearPadding(call, b, h, std::max(begin, std::min(valid, end)), end);
+  for (int i = 0; i < count; ++i) {
+    if (call.p.sinks.defined()) {
+      const TensorView& sinks = call.p.sinks;
+      block.panels[i].sink(sinks.data<float>()[s.head * sinks.stride[0]] *
+                           static_cast<float>(kLog2E));
+    }
+    writePanel(s, block.panels[i], begin + i * width, block.out);
+  }
+  clearPadding(s, std::max(begin, std::min(valid, end)), end);
 }
 
 template <int NR>
 void run(const ForwardCall& call, Context& context) {
   const ops::Attention& p = call.p;
-  const int64_t n = p.queries(), heads = p.queryHeads();
   const int panels = panelsPerBlock(p, Panel<NR>::kWidth, context.pool.size());
   const int64_t rows = static_cast<int64_t>(panels) * Panel<NR>::kWidth;
-  const int64_t blocks = (n + rows - 1) / rows;
+  // Blocks of all sequences, the last of each first.
+  std::vector<std::pair<const Band*, int64_t>> blocks;
+  for (const Band& band : call.bands) {
+    for (int64_t i = (band.queryRows + rows - 1) / rows; i > 0; --i)
+      blocks.emplace_back(&band, (i - 1) * rows);
+  }
+  const auto count = static_cast<int64_t>(blocks.size());
   const int64_t perThread =
       static_cast<int64_t>(context.workspace.bytes / sizeof(float)) / context.pool.size();
   dispatchScore(p, [&](auto score) {
-    context.pool.forEach(p.batch() * heads * blocks, [&](int64_t item, int thread) {
+    context.pool.forEach(p.queryHeads() * count, [&](int64_t item, int thread) {
       Scratch scratch{reinterpret_cast<float*>(context.workspace.data) + thread * perThread};
       Block<NR> block(scratch, p, panels);
-      const int64_t head = item / blocks, begin = (blocks - 1 - item % blocks) * rows;
-      attendBlock(call, score, head / heads, head % heads, begin, std::min(n, begin + rows), block);
+      const auto& [band, begin] = blocks[static_cast<size_t>(item % count)];
+      attendBlock(call, score, Sequence(call, *band, item / count), begin,
+                  std::min(band->queryRows, begin + rows), block);
     });
   });
 }
@@ -155,7 +205,7 @@ size_t attentionWorkspace(const ops::Attention& p, int threads) {
 }
 
 Status attention(const ops::Attention& p, Context& context) {
-  ForwardCall call{p, p.headMajor(p.q), p.headMajor(p.k), p.headMajor(p.v), p.headMajor(p.o), {}};
+  ForwardCall call{p, Terms(p), {}};
   LONGSPAN_RETURN_IF_ERROR(bandsOf(p, call.bands));
   if (p.q.dtype == DType::f64) {
     attentionDouble(p, p.o, p.lse, call.bands, context);

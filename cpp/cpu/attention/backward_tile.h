@@ -1,15 +1,17 @@
 // The five products of the backward pass for one block of keys and one panel of queries:
 //
-//   P^T  = exp2(K Q^T - lse)         exponential taken in registers
-//   dS^T = P^T o (V dO^T - delta)    accumulators start at -delta
-//   dQ^T += K^T dS^T                 lanes are queries
-//   dV   += P^T dO,  dK += dS^T Q    lanes are head dimensions
+//   P^T  = exp2(K Q^T - lse)             exponential taken in registers
+//   dS^T = P^T o (Z^T o V dO^T - delta)  Z: what dropout keeps, and scales; else all 1, and
+//                                        accumulators start at -delta
+//   dQ^T += K^T dS^T                     lanes are queries
+//   dV   += (P o Z)^T dO,  dK += dS^T Q  lanes are head dimensions
 //
 // Q^T and dO^T are the only transposes, made once per head.
 #pragma once
 
 #include "cpp/cpu/attention/head_rows.h"
 #include "cpp/cpu/attention/score.h"
+#include "cpp/cpu/attention/terms.h"
 
 namespace longspan::cpu::LONGSPAN_LEVEL {
 
@@ -38,7 +40,7 @@ struct LaneBounds {
 template <bool kMasked, class Score>
 LONGSPAN_INLINE void weightTile(const Score& score, HeadRows k, int64_t dim, int64_t firstKey,
                                 int64_t keys, const QueryPanel& panel, const LaneBounds& bounds,
-                                float* p, float* slope) {
+                                TermTile added, float* p, float* slope) {
   vf lse[kPanelVectors];
   for (int v = 0; v < kPanelVectors; ++v) lse[v] = vload(panel.lse + v * kLanes);
   for (int64_t j = 0; j < keys; j += kTileRows) {
@@ -57,7 +59,8 @@ LONGSPAN_INLINE void weightTile(const Score& score, HeadRows k, int64_t dim, int
           x = score.below(c[r][v], lse[v]);
         } else {
           vf derivative;
-          x = score.below(c[r][v], lse[v], derivative);
+          x = score.below(c[r][v], vload(added.at + (j + r) * added.step + v * kLanes), lse[v],
+                          derivative);
           vstore(slope + at, derivative);
         }
         x = vexp2Fast(x);
@@ -72,18 +75,18 @@ LONGSPAN_INLINE void weightTile(const Score& score, HeadRows k, int64_t dim, int
   }
 }
 
-// ds holds the slopes of the score beforehand unless they are all 1.
+// Of scores that are not plain, ds holds the slopes beforehand, and P becomes P o Z.
 template <class Score>
 LONGSPAN_INLINE void gradientTile(HeadRows v, int64_t valueDim, int64_t keys,
-                                  const QueryPanel& panel, const float* p, float* ds) {
-  vf start[kPanelVectors];
-  for (int n = 0; n < kPanelVectors; ++n) start[n] = -vload(panel.delta + n * kLanes);
+                                  const QueryPanel& panel, TermTile kept, float* p, float* ds) {
+  vf delta[kPanelVectors];
+  for (int n = 0; n < kPanelVectors; ++n) delta[n] = vload(panel.delta + n * kLanes);
   for (int64_t j = 0; j < keys; j += kTileRows) {
     vf c[kTileRows][kPanelVectors];
 #pragma GCC unroll 16
     for (int r = 0; r < kTileRows; ++r) {
 #pragma GCC unroll 16
-      for (int n = 0; n < kPanelVectors; ++n) c[r][n] = start[n];
+      for (int n = 0; n < kPanelVectors; ++n) c[r][n] = Score::kPlain ? -delta[n] : vf{};
     }
     tileMultiply<kTileRows, kPanelVectors>(valueDim, v.data + j * v.stride, 1, v.stride, panel.gt,
                                            kPanelWidth, c);
@@ -92,9 +95,14 @@ LONGSPAN_INLINE void gradientTile(HeadRows v, int64_t valueDim, int64_t keys,
 #pragma GCC unroll 16
       for (int n = 0; n < kPanelVectors; ++n) {
         const int64_t at = (j + r) * kPanelWidth + n * kLanes;
-        vf x = c[r][n] * vload(p + at);
-        if constexpr (!Score::kPlain) x *= vload(ds + at);
-        vstore(ds + at, x);
+        const vf weight = vload(p + at);
+        if constexpr (Score::kPlain) {
+          vstore(ds + at, c[r][n] * weight);
+        } else {
+          const vf z = vload(kept.at + (j + r) * kept.step + n * kLanes);
+          vstore(ds + at, (c[r][n] * z - delta[n]) * weight * vload(ds + at));
+          vstore(p + at, weight * z);
+        }
       }
     }
   }

@@ -3,6 +3,7 @@
 
 #include "cpp/cpu/attention/band.h"
 #include "cpp/ops/attention/attention_backward.h"
+#include "cpp/ops/attention/attention_bias_backward.h"
 
 namespace longspan::cpu {
 
@@ -11,5 +12,7 @@ void attentionDouble(const ops::AttentionProblem& p, const TensorView& o, const 
                      const std::vector<Band>& bands, Context& context);
 void attentionBackwardDouble(const ops::AttentionBackward& p, const std::vector<Band>& bands,
                              Context& context);
+void attentionBiasBackwardDouble(const ops::AttentionBiasBackward& p,
+                                 const std::vector<Band>& bands, Context& context);
 
 }  // namespace longspan::cpu

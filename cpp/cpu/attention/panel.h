@@ -20,6 +20,7 @@
 
 #include "cpp/cpu/attention/head_rows.h"
 #include "cpp/cpu/attention/score.h"
+#include "cpp/cpu/attention/terms.h"
 
 namespace longspan::cpu::LONGSPAN_LEVEL {
 
@@ -150,17 +151,22 @@ struct Panel {
     f(std::integral_constant<int, kFirst>{});
   }
 
+  LONGSPAN_INLINE bool meets(int64_t begin, int64_t count) const {
+    return begin < range.end && begin + count > range.begin;
+  }
+
   // p: scratch of kKeyTile rows of kWidth.
   template <class Score>
-  void step(const Score& score, const KeyTile& tile, float* p, RowsAhead& ahead) {
-    if (tile.begin >= range.end || tile.begin + tile.count <= range.begin) return;
+  void step(const Score& score, const KeyTile& tile, float* p, RowsAhead& ahead,
+            const TermTiles& terms = {}) {
+    if (!meets(tile.begin, tile.count)) return;
     const bool full =
         tile.begin >= fullBegin && tile.begin + tile.count <= fullEnd && tile.count % kRows == 0;
     if (full) {
-      weights<false>(score, tile, p, ahead);
+      weights<false>(score, tile, p, ahead, terms);
       weigh<false>(tile, p);
     } else {
-      weights<true>(score, tile, p, ahead);
+      weights<true>(score, tile, p, ahead, terms);
       weigh<kSkips>(tile, p);
     }
     opened = true;
@@ -170,29 +176,29 @@ struct Panel {
   // of the products that follow, they hide behind these. Where that maximum turns out too low the
   // tile is done again.
   template <bool kMasked, class Score>
-  LONGSPAN_INLINE void weights(const Score& score, const KeyTile& tile, float* p,
-                               RowsAhead& ahead) {
+  LONGSPAN_INLINE void weights(const Score& score, const KeyTile& tile, float* p, RowsAhead& ahead,
+                               const TermTiles& terms) {
     vf top[NR], total[NR];
     if (opened) {
       for (int v = 0; v < NR; ++v) total[v] = sum[v];
-      scores<kMasked, true>(score, tile, p, ahead, top, total);
+      scores<kMasked, true>(score, tile, p, ahead, terms, top, total);
       vi raise[NR];
       if (!raised(top, raise)) {
         for (int v = 0; v < NR; ++v) sum[v] = total[v];
         return;
       }
     }
-    scores<kMasked, false>(score, tile, p, ahead, top, total);
+    scores<kMasked, false>(score, tile, p, ahead, terms, top, total);
     vi raise[NR];
     raised(top, raise);
-    softmax(roundUp(tile.count, kRows), p, top, raise);
+    softmax<Score::kPlain>(roundUp(tile.count, kRows), p, terms, top, raise);
   }
 
   // S^T minus the running maximum, or with kExponential P^T, whose rows are added to `total`; and
   // each lane's largest score. Of P^T, vectors that see none of a row's group are not written.
   template <bool kMasked, bool kExponential, class Score>
   LONGSPAN_INLINE void scores(const Score& score, const KeyTile& tile, float* p, RowsAhead& ahead,
-                              vf (&top)[NR], vf (&total)[NR]) {
+                              const TermTiles& terms, vf (&top)[NR], vf (&total)[NR]) {
     const vf none = vbroadcast(-std::numeric_limits<float>::infinity());
     vf m[NR];
     for (int v = 0; v < NR; ++v) {
@@ -220,7 +226,15 @@ struct Panel {
               kMasked && !(begin >= bounds[v].fullBegin && begin + kRows <= bounds[v].fullEnd);
 #pragma GCC unroll 16
           for (int r = 0; r < kRows; ++r) {
-            vf x = score.below(c[r][v], m[v]);
+            const auto term = [&](TermTile t) {
+              return vload(t.at + (j + r) * t.step + v * kLanes);
+            };
+            vf x;
+            if constexpr (Score::kPlain) {
+              x = score.below(c[r][v], m[v]);
+            } else {
+              x = score.below(c[r][v], term(terms.added), m[v]);
+            }
             if (crossed) {
               const vi key = vbroadcast(static_cast<int32_t>(begin + r));
               x = vselect((key >= vload(lo + v * kLanes)) & (key < vload(hi + v * kLanes)), x,
@@ -230,6 +244,7 @@ struct Panel {
             if constexpr (kExponential) {
               x = vexp2Fast(x);
               total[v] += x;
+              if constexpr (!Score::kPlain) x *= term(terms.kept);
             }
             vstore(at + r * kWidth, x);
           }
@@ -254,7 +269,8 @@ struct Panel {
     return vany(any);
   }
 
-  LONGSPAN_INLINE void softmax(int64_t count, float* p, const vf (&top)[NR],
+  template <bool kPlain>
+  LONGSPAN_INLINE void softmax(int64_t count, float* p, const TermTiles& terms, const vf (&top)[NR],
                                const vi (&raise)[NR]) {
     vf delta[NR], factor[NR], total[NR];
     vi rescale = vi{};
@@ -278,8 +294,9 @@ struct Panel {
 #pragma GCC unroll 16
       for (int v = 0; v < NR; ++v) {
         float* at = p + j * kWidth + v * kLanes;
-        const vf x = vexp2Fast(vload(at) - delta[v]);
+        vf x = vexp2Fast(vload(at) - delta[v]);
         total[v] += x;
+        if constexpr (!kPlain) x *= vload(terms.kept.at + j * terms.kept.step + v * kLanes);
         vstore(at, x);
       }
     }
@@ -353,6 +370,26 @@ struct Panel {
       for (int v = 0; v < NR; ++v) {
         const int64_t at = d * kWidth + v * kLanes;
         vstore(ot + at, vload(ot + at) * mine[v] + vload(otherOt + at) * theirs[v]);
+      }
+    }
+  }
+
+  // A logit, base 2, that takes part in the sums and has no value.
+  void sink(float logit) {
+    if (logit == -std::numeric_limits<float>::infinity()) return;
+    const vf s = vbroadcast(logit);
+    vf shrink[NR];
+    for (int v = 0; v < NR; ++v) {
+      const vi empty = sum[v] == 0.0f;
+      const vf top = vselect(empty, s, vmax(maximum[v], s));
+      shrink[v] = vselect(empty, vf{}, vexp2Fast(maximum[v] - top));
+      sum[v] = sum[v] * shrink[v] + vexp2Fast(s - top);
+      maximum[v] = top;
+    }
+    for (int64_t d = 0; d < valueDim; ++d) {
+      for (int v = 0; v < NR; ++v) {
+        float* o = ot + d * kWidth + v * kLanes;
+        vstore(o, vload(o) * shrink[v]);
       }
     }
   }

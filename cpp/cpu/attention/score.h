@@ -1,8 +1,9 @@
 // What happens to a product q . k before the softmax. The score of an attention kernel is a policy:
 //
-//   vf below(vf product, vf m);                     // logit - m, both in base 2
-//   vf below(vf product, vf m, vf& slope);          // also d logit / d (scale * product), natural
-//   static constexpr bool kPlain;                   // the slope is always 1
+//   vf below(vf product, vf m);                      // plain: logit - m, both in base 2
+//   vf below(vf product, vf added, vf m);            // others, with what terms.h adds
+//   vf below(vf product, vf added, vf m, vf& slope); // also d logit / d (scale * product), natural
+//   static constexpr bool kPlain;                    // nothing is added, the slope is always 1
 //
 // The factor is applied here, by an FMA with the subtraction, and not to Q beforehand: large logits
 // then cancel before anything is rounded, and forward and backward see the same bits.
@@ -39,28 +40,34 @@ LONGSPAN_INLINE vf vtanhOf(vf x) {
   return (vf)((vi)vselect(x == x, result, x) | ((vi)x & INT32_MIN));
 }
 
-// softcap * tanh(scale * q . k / softcap)
-struct SoftCappedScore {
+// Every option: scale * q . k, or softcap * tanh(scale * q . k / softcap), and what terms.h adds.
+struct GeneralScore {
   static constexpr bool kPlain = false;
   float factor, cap;
-  explicit SoftCappedScore(const ops::AttentionProblem& p)
-      : factor(static_cast<float>(p.scale / p.softcap)),
-        cap(static_cast<float>(p.softcap * kLog2E)) {}
-  LONGSPAN_INLINE vf below(vf product, vf m) const {
+  bool capped;
+  explicit GeneralScore(const ops::AttentionProblem& p)
+      : factor(static_cast<float>(p.softcap > 0 ? p.scale / p.softcap : p.scale * kLog2E)),
+        cap(static_cast<float>(p.softcap * kLog2E)),
+        capped(p.softcap > 0) {}
+  LONGSPAN_INLINE vf below(vf product, vf added, vf m) const {
     vf slope;
-    return below(product, m, slope);
+    return below(product, added, m, slope);
   }
-  LONGSPAN_INLINE vf below(vf product, vf m, vf& slope) const {
+  LONGSPAN_INLINE vf below(vf product, vf added, vf m, vf& slope) const {
+    if (!capped) {
+      slope = vbroadcast(1.0f);
+      return vfma(product, vbroadcast(factor), added - m);
+    }
     const vf t = vtanhOf(product * factor);
     slope = 1.0f - t * t;
-    return vfma(t, vbroadcast(cap), -m);
+    return vfma(t, vbroadcast(cap), added - m);
   }
 };
 
 // Calls f with the problem's score policy.
 template <class F>
 decltype(auto) dispatchScore(const ops::AttentionProblem& p, F&& f) {
-  if (p.softcap > 0) return f(SoftCappedScore(p));
+  if (p.softcap > 0 || p.hasTerms()) return f(GeneralScore(p));
   return f(ScaledScore(p));
 }
 

@@ -4,7 +4,7 @@
 
 namespace longspan::ops {
 
-Status AttentionBackward::validate() {
+Status AttentionGradientProblem::check() {
   LONGSPAN_RETURN_IF_ERROR(AttentionProblem::check());
   const TensorView output = fresh(q.dtype, queryHeads(), queries(), valueDim());
   const TensorView statistic =
@@ -20,6 +20,17 @@ Status AttentionBackward::validate() {
   if (gradLse.defined()) {
     LONGSPAN_RETURN_IF_ERROR(check::sameDtype("gradLse", gradLse, "lse", lse));
     LONGSPAN_RETURN_IF_ERROR(check::sameShape("gradLse", gradLse, "lse", lse));
+  }
+  return {};
+}
+
+Status AttentionBackward::validate() {
+  LONGSPAN_RETURN_IF_ERROR(AttentionGradientProblem::check());
+  if (withGradSinks) {
+    if (!sinks.defined()) {
+      return Status(Code::value, "withGradSinks", "true", "Give the sinks whose gradient it is");
+    }
+    gradSinks = TensorView::like(sinks);
   }
   gradQ = TensorView::like(q);
   gradK = TensorView::like(k);

@@ -1,27 +1,42 @@
-// attentionBackward: gradients of attention with respect to q, k and v, attention family.
+// attentionBackward: gradients of attention with respect to q, k, v and sinks, attention family;
+// that of the bias is attentionBiasBackward.
 #pragma once
 
 #include "cpp/ops/attention/problem.h"
 
 namespace longspan::ops {
 
-struct AttentionBackward : AttentionProblem {
-  static constexpr const char* name = "attentionBackward";
+// What a backward pass is given.
+struct AttentionGradientProblem : AttentionProblem {
   TensorView o, lse;          // what attention returned
   TensorView gradO, gradLse;  // absent: zero
-  TensorView gradQ, gradK, gradV;
 
   template <class V>
-  void fields(V& v_) {
+  void inputs(V& v_) {
     tensors(v_);
     v_.input("o", o);
     v_.input("lse", lse);
     v_.optional("gradO", gradO);
     v_.optional("gradLse", gradLse);
     options(v_);
+  }
+  Status check();
+};
+
+struct AttentionBackward : AttentionGradientProblem {
+  static constexpr const char* name = "attentionBackward";
+  bool withGradSinks = false;
+  TensorView gradQ, gradK, gradV;
+  TensorView gradSinks;  // [Hq]
+
+  template <class V>
+  void fields(V& v_) {
+    inputs(v_);
+    v_.flag("withGradSinks", withGradSinks);
     v_.output("gradQ", gradQ);
     v_.output("gradK", gradK);
     v_.output("gradV", gradV);
+    v_.output("gradSinks", gradSinks);
   }
   Status validate();
   size_t workspace(int threads) const;

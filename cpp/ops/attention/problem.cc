@@ -30,6 +30,17 @@ Status lengths(const char* field, const TensorView& t, int64_t batch) {
   return check::shape(field, t, {batch});
 }
 
+// Boundaries of packed sequences.
+Status boundaries(const char* field, const TensorView& t, const char* other, const TensorView& o) {
+  LONGSPAN_RETURN_IF_ERROR(check::dtype(field, t, DType::i32));
+  LONGSPAN_RETURN_IF_ERROR(check::rank(field, t, 1));
+  if (t.shape[0] < 1) {
+    return Status(Code::shape, field, describe(t),
+                  "It begins with 0 and has one more element per sequence");
+  }
+  return check::sameShape(field, t, other, o);
+}
+
 Status window(const char* field, int64_t x) {
   if (x >= -1) return {};
   return Status(Code::value, field, std::to_string(x), "Use 0 or more keys, or -1 for no limit");
@@ -37,7 +48,7 @@ Status window(const char* field, int64_t x) {
 
 }  // namespace
 
-Status AttentionProblem::check() const {
+Status AttentionProblem::check() {
   LONGSPAN_RETURN_IF_ERROR(operand("q", q));
   LONGSPAN_RETURN_IF_ERROR(operand("k", k));
   LONGSPAN_RETURN_IF_ERROR(operand("v", v));
@@ -62,6 +73,8 @@ Status AttentionProblem::check() const {
   }
   LONGSPAN_RETURN_IF_ERROR(lengths("keyLengths", keyLengths, batch()));
   LONGSPAN_RETURN_IF_ERROR(lengths("queryLengths", queryLengths, batch()));
+  LONGSPAN_RETURN_IF_ERROR(checkSequences());
+  LONGSPAN_RETURN_IF_ERROR(checkTerms());
   LONGSPAN_RETURN_IF_ERROR(check::finite("scale", scale));
   LONGSPAN_RETURN_IF_ERROR(check::finite("softcap", softcap));
   if (softcap < 0) {
@@ -70,6 +83,70 @@ Status AttentionProblem::check() const {
   }
   LONGSPAN_RETURN_IF_ERROR(window("windowLeft", windowLeft));
   return window("windowRight", windowRight);
+}
+
+Status AttentionProblem::checkSequences() const {
+  if (packed() || cuSeqlensK.defined()) {
+    if (!packed() || !cuSeqlensK.defined()) {
+      return Status(Code::value, packed() ? "cuSeqlensK" : "cuSeqlensQ", "nothing",
+                    "Give the boundaries of both queries and keys");
+    }
+    LONGSPAN_RETURN_IF_ERROR(boundaries("cuSeqlensQ", cuSeqlensQ, "cuSeqlensQ", cuSeqlensQ));
+    LONGSPAN_RETURN_IF_ERROR(boundaries("cuSeqlensK", cuSeqlensK, "cuSeqlensQ", cuSeqlensQ));
+    if (batch() != 1) {
+      return Status(Code::shape, "q", describe(q), "Packed sequences lie in a batch of one");
+    }
+    const std::pair<const char*, const TensorView*> lengthsToo[] = {
+        {"keyLengths", &keyLengths}, {"queryLengths", &queryLengths}, {"bias", &bias}};
+    for (const auto& [field, t] : lengthsToo) {
+      if (!t->defined()) continue;
+      return Status(Code::value, field, describe(*t),
+                    "Leave it out with packed sequences, whose boundaries are cuSeqlensQ and "
+                    "cuSeqlensK");
+    }
+  }
+  return lengths("prefixLengths", prefixLengths, sequences());
+}
+
+Status AttentionProblem::checkTerms() {
+  if (querySegments.defined() != keySegments.defined()) {
+    return Status(Code::value, querySegments.defined() ? "keySegments" : "querySegments", "nothing",
+                  "Give the segments of both queries and keys");
+  }
+  if (querySegments.defined()) {
+    LONGSPAN_RETURN_IF_ERROR(check::dtype("querySegments", querySegments, DType::i32));
+    LONGSPAN_RETURN_IF_ERROR(check::shape("querySegments", querySegments, {batch(), queries()}));
+    LONGSPAN_RETURN_IF_ERROR(check::dtype("keySegments", keySegments, DType::i32));
+    LONGSPAN_RETURN_IF_ERROR(check::shape("keySegments", keySegments, {batch(), keys()}));
+  }
+  if (bias.defined()) {
+    if (bias.dtype != q.dtype && bias.dtype != statistics()) {
+      return Status(Code::dtype, "bias", describe(bias),
+                    "Use the dtype of 'q' or " + std::string(nameOf(statistics())));
+    }
+    const TensorView scores =
+        TensorView::ofShape(q.dtype, {batch(), queryHeads(), queries(), keys()});
+    LONGSPAN_RETURN_IF_ERROR(check::broadcastTo("bias", bias, "the scores", scores));
+  }
+  if (alibiSlopes.defined()) {
+    LONGSPAN_RETURN_IF_ERROR(check::dtype("alibiSlopes", alibiSlopes, statistics()));
+    LONGSPAN_RETURN_IF_ERROR(
+        check::broadcastTo("alibiSlopes", alibiSlopes, "batch and heads of 'q'",
+                           TensorView::ofShape(statistics(), {batch(), queryHeads()})));
+  }
+  if (sinks.defined()) {
+    LONGSPAN_RETURN_IF_ERROR(check::dtype("sinks", sinks, statistics()));
+    LONGSPAN_RETURN_IF_ERROR(check::shape("sinks", sinks, {queryHeads()}));
+  }
+  if (!(dropout >= 0 && dropout < 1)) {
+    return Status(Code::value, "dropout", check::text(dropout),
+                  "Use a probability from 0 to below 1");
+  }
+  if (dropout == 0) return {};
+  if (!dropoutState.defined()) {
+    return Status(Code::value, "dropoutState", "nothing", "Give the state of a generator");
+  }
+  return check::generatorState("dropoutState", dropoutState);
 }
 
 TensorView AttentionProblem::headMajor(const TensorView& t) const {

@@ -13,6 +13,18 @@ inline constexpr int64_t kMaxHeadDim = 256;
 struct AttentionProblem {
   TensorView q, k, v;
   TensorView keyLengths, queryLengths;  // i32[B]: rows at and beyond them do not exist
+  // i32[S + 1], ascending from 0 to the number of tokens: a batch of one that holds S sequences end
+  // to end, each of which sees only itself. Everything aligned is then aligned per sequence.
+  TensorView cuSeqlensQ, cuSeqlensK;
+  TensorView prefixLengths;               // i32[B], or [S]: keys before it are hidden by windowLeft
+                                          // and padding only
+  TensorView querySegments, keySegments;  // i32[B, N], [B, M]: a query sees keys of its own segment
+  TensorView bias;                        // broadcast to [B, Hq, N, M], added after the softcap
+  TensorView alibiSlopes;                 // [Hq] or [B, Hq]: slope |i + off - j| is subtracted
+  TensorView sinks;                       // [Hq]: a logit in every row's sum that has no value
+  TensorView dropoutState;                // of Philox, i32[4]; weight (b, h, i, j) falls when word
+                                          // ((b Hq + h) N + i) (M rounded up to 4) + j is below
+  double dropout = 0;                     // this probability; the others grow by 1 / (1 - dropout)
   double scale = 0;
   double softcap = 0;   // 0: none; else scores become softcap * tanh(scores / softcap)
   bool causal = false;  // key j is seen by query i when j <= i + off, off = keyLength - queryLength
@@ -31,6 +43,16 @@ struct AttentionProblem {
   void options(V& v_) {
     v_.optional("keyLengths", keyLengths);
     v_.optional("queryLengths", queryLengths);
+    v_.optional("cuSeqlensQ", cuSeqlensQ);
+    v_.optional("cuSeqlensK", cuSeqlensK);
+    v_.optional("prefixLengths", prefixLengths);
+    v_.optional("querySegments", querySegments);
+    v_.optional("keySegments", keySegments);
+    v_.optional("bias", bias);
+    v_.optional("alibiSlopes", alibiSlopes);
+    v_.optional("sinks", sinks);
+    v_.optional("dropoutState", dropoutState);
+    v_.number("dropout", dropout);
     v_.number("scale", scale);
     v_.number("softcap", softcap);
     v_.flag("causal", causal);
@@ -39,7 +61,10 @@ struct AttentionProblem {
     v_.flag("tokenMajor", tokenMajor);
   }
 
-  Status check() const;
+  // Gives `bias` the shape of the scores, with strides of 0.
+  Status check();
+  Status checkSequences() const;
+  Status checkTerms();
 
   // A view with the axes [B, H, tokens, dim], whatever the layout.
   TensorView headMajor(const TensorView& t) const;
@@ -54,6 +79,13 @@ struct AttentionProblem {
   int64_t queries() const { return q.shape[tokenAxis()]; }
   int64_t keys() const { return k.shape[tokenAxis()]; }
   int64_t dim() const { return q.shape[3]; }
+  bool packed() const { return cuSeqlensQ.defined(); }
+  // Batch entries, or packed sequences.
+  int64_t sequences() const { return packed() ? cuSeqlensQ.shape[0] - 1 : batch(); }
+  // Whether scores or weights depend on more than the product and an interval of keys per query.
+  bool hasTerms() const {
+    return querySegments.defined() || bias.defined() || alibiSlopes.defined() || dropout > 0;
+  }
   int64_t valueDim() const { return v.shape[3]; }
   // Log-sum-exp and row sums are f32, f64 for f64 inputs.
   DType statistics() const { return q.dtype == DType::f64 ? DType::f64 : DType::f32; }

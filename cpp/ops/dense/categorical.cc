@@ -14,7 +14,7 @@ Status Categorical::validate() {
     return Status(Code::shape, "logits", describe(logits),
                   "The last axis, the classes, must not be empty");
   }
-  LONGSPAN_RETURN_IF_ERROR(checkGeneratorState("state", state));
+  LONGSPAN_RETURN_IF_ERROR(check::generatorState("state", state));
   LONGSPAN_RETURN_IF_ERROR(check::finite("temperature", temperature));
   if (temperature < 0)
     return Status(Code::value, "temperature", check::text(temperature), "Use 0 or more");

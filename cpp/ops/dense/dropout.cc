@@ -1,13 +1,12 @@
 #include "cpp/ops/dense/dropout.h"
 
 #include "cpp/ops/check.h"
-#include "cpp/ops/dense/random.h"
 
 namespace longspan::ops {
 
 Status Dropout::validate() {
   LONGSPAN_RETURN_IF_ERROR(check::floating("x", x));
-  LONGSPAN_RETURN_IF_ERROR(checkGeneratorState("state", state));
+  LONGSPAN_RETURN_IF_ERROR(check::generatorState("state", state));
   LONGSPAN_RETURN_IF_ERROR(check::inRange("p", p, 0, 1));
   y = TensorView::like(x);
   return {};

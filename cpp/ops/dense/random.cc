@@ -22,21 +22,15 @@ Status newFloating(const std::vector<int64_t>& shape, int64_t dtype, TensorView&
 
 }  // namespace
 
-Status checkGeneratorState(const char* field, const TensorView& state) {
-  LONGSPAN_RETURN_IF_ERROR(check::dtype(field, state, DType::i32));
-  LONGSPAN_RETURN_IF_ERROR(check::shape(field, state, {4}));
-  return check::contiguous(field, state);
-}
-
 Status AdvanceGenerator::validate() {
-  LONGSPAN_RETURN_IF_ERROR(checkGeneratorState("state", state));
+  LONGSPAN_RETURN_IF_ERROR(check::generatorState("state", state));
   LONGSPAN_RETURN_IF_ERROR(check::inRange("blocks", static_cast<double>(blocks), 0, 0x1p53));
   used = TensorView::like(state);
   return {};
 }
 
 Status Uniform::validate() {
-  LONGSPAN_RETURN_IF_ERROR(checkGeneratorState("state", state));
+  LONGSPAN_RETURN_IF_ERROR(check::generatorState("state", state));
   LONGSPAN_RETURN_IF_ERROR(check::finite("low", low));
   LONGSPAN_RETURN_IF_ERROR(check::finite("high", high));
   if (high < low) {
@@ -47,7 +41,7 @@ Status Uniform::validate() {
 }
 
 Status Normal::validate() {
-  LONGSPAN_RETURN_IF_ERROR(checkGeneratorState("state", state));
+  LONGSPAN_RETURN_IF_ERROR(check::generatorState("state", state));
   LONGSPAN_RETURN_IF_ERROR(check::finite("mean", mean));
   LONGSPAN_RETURN_IF_ERROR(check::finite("std", std));
   if (std < 0) return Status(Code::value, "std", check::text(std), "Use 0 or more");
@@ -55,14 +49,14 @@ Status Normal::validate() {
 }
 
 Status Bernoulli::validate() {
-  LONGSPAN_RETURN_IF_ERROR(checkGeneratorState("state", state));
+  LONGSPAN_RETURN_IF_ERROR(check::generatorState("state", state));
   LONGSPAN_RETURN_IF_ERROR(check::inRange("p", p, 0, 1));
   LONGSPAN_RETURN_IF_ERROR(check::inRange("dtype", static_cast<double>(dtype), 0, kDTypeCount - 1));
   return newTensor(shape, static_cast<DType>(dtype), y);
 }
 
 Status RandInt::validate() {
-  LONGSPAN_RETURN_IF_ERROR(checkGeneratorState("state", state));
+  LONGSPAN_RETURN_IF_ERROR(check::generatorState("state", state));
   LONGSPAN_RETURN_IF_ERROR(check::inRange("low", static_cast<double>(low), -0x1p31, 0x1p31 - 1));
   LONGSPAN_RETURN_IF_ERROR(
       check::inRange("high", static_cast<double>(high), static_cast<double>(low) + 1, 0x1p31));
@@ -70,7 +64,7 @@ Status RandInt::validate() {
 }
 
 Status Permutation::validate() {
-  LONGSPAN_RETURN_IF_ERROR(checkGeneratorState("state", state));
+  LONGSPAN_RETURN_IF_ERROR(check::generatorState("state", state));
   LONGSPAN_RETURN_IF_ERROR(check::inRange("n", static_cast<double>(n), 0, 0x1p31 - 1));
   y = TensorView::ofShape(DType::i32, {n});
   return {};

@@ -120,9 +120,6 @@ struct Permutation {
 // Threshold of keeping: an event of probability p happens when word >> 8 is below it.
 inline uint32_t probabilityThreshold(double p) { return static_cast<uint32_t>(p * 0x1p24 + 0.5); }
 
-// A copied generator state.
-Status checkGeneratorState(const char* field, const TensorView& state);
-
 }  // namespace longspan::ops
 
 namespace longspan::cpu {

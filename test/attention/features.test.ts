@@ -1,0 +1,426 @@
+import {
+  alibiSlopes,
+  attention,
+  Generator,
+  gradients,
+  ones,
+  reshape,
+  slice,
+  type Tensor,
+  tensor,
+  zeros,
+} from 'longspan';
+import { type AttentionCase, attentionReference } from '../reference/attention.js';
+import { philoxWords } from '../reference/philox.js';
+import { expectClose, expectLowPrecision, rounded, tensorOf, values } from '../support/compare.js';
+import { checkGradients } from '../support/gradcheck.js';
+import { Random } from '../support/random.js';
+import { check, dataOf, optionsOf, roundData, runCase, square } from './case.js';
+
+const normal = (seed: number, count: number, scale = 1): Float64Array =>
+  rounded(new Random(seed).normal(count, 0, scale), 'f32');
+
+type BiasShape = readonly [number, number, number, number];
+
+const biasOf = (shape: BiasShape, seed = 21) => ({
+  data: normal(
+    seed,
+    shape.reduce((a, n) => a * n, 1),
+  ),
+  shape,
+});
+
+/** Runs of equal ids, of these lengths. */
+const runs = (...lengths: number[]): number[] =>
+  lengths.flatMap((length, id) => new Array<number>(length).fill(id));
+
+describe('prefix language models', () => {
+  test.each([0, 1, 40, 70, 130])('a prefix of %d keys', (prefix) => {
+    check(square(130, { causal: true, prefixLengths: [prefix] }));
+  });
+
+  test('with windows, padding and other lengths', () => {
+    check({
+      ...square(90, { m: 150, window: [30, 4], prefixLengths: [100, 80, 0] }),
+      ...{ b: 3, keyLengths: [150, 60, 99], queryLengths: [90, 45, 80] },
+    });
+    check({ ...square(300, { causal: true, window: [64, 0], prefixLengths: [250] }) }, 'f64');
+  });
+});
+
+describe('segments', () => {
+  test('documents packed in a row', () => {
+    check(
+      square(300, {
+        causal: true,
+        querySegments: runs(100, 28, 1, 171),
+        keySegments: runs(100, 28, 1, 171),
+      }),
+    );
+  });
+
+  test('unsorted ids, cross attention, segments without keys', () => {
+    const random = new Random(4);
+    const ids = (n: number, kinds: number) =>
+      Array.from(random.normal(n), (x) => Math.floor(Math.abs(x * 10)) % kinds);
+    check({
+      ...square(140, { m: 210, querySegments: ids(280, 5), keySegments: ids(420, 4) }),
+      ...{ b: 2, hq: 4 },
+    });
+  });
+
+  test('negative ids and one id for all', () => {
+    const same = new Array<number>(100).fill(-7);
+    check(square(100, { querySegments: same, keySegments: same }), 'f64');
+  });
+
+  test('equal one call per document, bit for bit', () => {
+    const [q, k, v] = ['q', 'k', 'v'].map((_, i) =>
+      tensorOf(normal(i, 2 * 192 * 16), [1, 2, 192, 16], 'f32'),
+    ) as [Tensor, Tensor, Tensor];
+    const ids = tensor(Int32Array.from(runs(64, 128)), { shape: [1, 192] });
+    const whole = attention(q, k, v, { causal: true, segmentIds: ids });
+    const part = (t: Tensor) => slice(t, 2, 64, 192);
+    const alone = attention(part(q), part(k), part(v), { causal: true });
+    expect(values(part(whole))).toEqual(values(alone));
+  });
+});
+
+describe('packed sequences', () => {
+  const lengths = [
+    [0, 0],
+    [17, 17],
+    [97, 97],
+    [1, 1],
+    [33, 40],
+    [5, 3],
+    [0, 4],
+    [6, 0],
+    [200, 130],
+  ] as const;
+  const ends = (which: 0 | 1) => {
+    let end = 0;
+    return [0, ...lengths.map((pair) => (end += pair[which]))];
+  };
+  const [n, m] = [ends(0).at(-1) as number, ends(1).at(-1) as number];
+
+  /** Rows [from, to) of every head. */
+  const rows = (x: Float64Array, heads: number, tokens: number, d: number, at: [number, number]) =>
+    Float64Array.from(
+      Array.from({ length: heads }, (_, h) => [
+        ...x.subarray((h * tokens + at[0]) * d, (h * tokens + at[1]) * d),
+      ]).flat(),
+    );
+
+  test.each([
+    ['full', {}],
+    ['causal', { causal: true }],
+    ['windows', { window: [20, 3] as const }],
+    ['ALiBi and sinks', { causal: true, alibiSlopes: [0.5, 0.1, 0.02, 0.3], sinks: [1, -1, 0, 2] }],
+    ['softcap', { softcap: 2 }],
+  ] as [string, Partial<AttentionCase>][])('%s: each sequence by itself', (_, given) => {
+    const whole: AttentionCase = { ...square(n, { m, d: 12, dv: 20 }), hq: 4, hkv: 2, ...given };
+    const data = dataOf(whole);
+    const [qEnds, kEnds] = [ends(0), ends(1)];
+    for (const dtype of ['f32', 'f64'] as const) {
+      const got = runCase(whole, roundData(data, dtype), dtype, {
+        options: { cuSeqlens: { queries: qEnds, keys: kEnds } },
+      });
+      const sinks = new Float64Array(4);
+      lengths.forEach(([queries, keys], s) => {
+        const q: [number, number] = [qEnds[s] as number, qEnds[s + 1] as number];
+        const k: [number, number] = [kEnds[s] as number, kEnds[s + 1] as number];
+        const one = { ...whole, n: queries, m: keys };
+        const mine = roundData(
+          {
+            q: rows(data.q, 4, n, 12, q),
+            k: rows(data.k, 2, m, 12, k),
+            v: rows(data.v, 2, m, 20, k),
+            gradO: rows(data.gradO, 4, n, 20, q),
+            gradLse: rows(data.gradLse, 4, n, 1, q),
+          },
+          dtype,
+        );
+        const expected = runCase(one, mine, dtype);
+        const near = { absolute: 1e-5 };
+        expectClose(rows(got.o, 4, n, 20, q), expected.o, near, `o of ${s}`);
+        expectClose(rows(got.lse, 4, n, 1, q), expected.lse, near, `lse of ${s}`);
+        expectClose(rows(got.q, 4, n, 12, q), expected.q, near, `gradient of q of ${s}`);
+        expectClose(rows(got.k, 2, m, 12, k), expected.k, near, `gradient of k of ${s}`);
+        expectClose(rows(got.v, 2, m, 20, k), expected.v, near, `gradient of v of ${s}`);
+        expected.sinks.forEach((x, h) => {
+          sinks[h] = (sinks[h] as number) + x;
+        });
+      });
+      if (given.sinks) expectClose(got.sinks, sinks, { absolute: 2e-5 }, 'gradient of sinks');
+    }
+  });
+
+  test('three axes, boundaries as numbers or on the device', () => {
+    const x = tensorOf(normal(5, 60 * 3 * 8), [60, 3, 8], 'f32').requireGrad();
+    const boundaries = [0, 25, 25, 60];
+    const [a, lse] = attention(x, x, x, { cuSeqlens: boundaries, causal: true, returnLse: true });
+    expect([a.shape, lse.shape]).toEqual([
+      [60, 3, 8],
+      [3, 60],
+    ]);
+    const b = attention(x, x, x, {
+      cuSeqlens: tensor(Int32Array.from(boundaries)),
+      causal: true,
+    });
+    expect(values(a)).toEqual(values(b));
+    const [grad] = gradients([a], [x], { gradients: [ones([60, 3, 8])] });
+    expect(grad?.shape).toEqual([60, 3, 8]);
+    const part = reshape(slice(x, 0, 25, 60), [1, 35, 3, 8]);
+    const alone = attention(part, part, part, { causal: true, layout: 'bnhd' });
+    expect(values(slice(a, 0, 25, 60))).toEqual(values(alone));
+  });
+
+  test('boundaries that do not fit', async () => {
+    const x = zeros([6, 1, 8]);
+    for (const cuSeqlens of [[], [1, 6], [0, 4, 3, 6], [0, 5], [0, 2.5, 6]]) {
+      expect(() => attention(x, x, x, { cuSeqlens })).toThrow(/'cuSeqlens'.*tokens, 6/s);
+    }
+    const bad = attention(x, x, x, { cuSeqlens: tensor(new Int32Array([0, 4, 3, 6])) });
+    await expect(bad.data()).rejects.toThrow(
+      /cuSeqlensQ.*ascend from 0 to the number of tokens, 6/,
+    );
+    const wide = zeros([2, 1, 6, 8]);
+    expect(() => attention(wide, wide, wide, { cuSeqlens: [0, 6] })).toThrow(/'q'.*batch of one/s);
+    const one = zeros([1, 1, 6, 8]);
+    expect(() =>
+      attention(one, one, one, { cuSeqlens: [0, 6], keyLengths: zeros([1], { dtype: 'i32' }) }),
+    ).toThrow(/'keyLengths'.*packed/s);
+    expect(() => attention(one, one, one, { cuSeqlens: [0, 6], bias: zeros([6, 6]) })).toThrow(
+      /'bias'.*packed/s,
+    );
+  });
+});
+
+describe('additive bias', () => {
+  const shapes: BiasShape[] = [
+    [2, 4, 70, 150],
+    [1, 4, 70, 150],
+    [2, 1, 70, 150],
+    [1, 1, 70, 150],
+    [1, 4, 1, 150],
+    [2, 1, 1, 150],
+    [1, 4, 70, 1],
+    [1, 1, 1, 1],
+    [2, 4, 1, 1],
+  ];
+  test.each(shapes)('[%d, %d, %d, %d] and its gradient', (...shape) => {
+    const c = { ...square(70, { m: 150, bias: biasOf(shape) }), b: 2, hq: 4, hkv: 2 };
+    check(c);
+    check({ ...c, causal: true, softcap: 3, keyLengths: [150, 81], queryLengths: [70, 33] }, 'f64');
+    check({ ...c, causal: true, softcap: 3, keyLengths: [150, 81], queryLengths: [70, 33] });
+  });
+
+  test('a bias of fewer axes', () => {
+    const [q, k] = [1, 2].map((s) => tensorOf(normal(s, 2 * 9 * 4), [1, 2, 9, 4], 'f32')) as [
+      Tensor,
+      Tensor,
+    ];
+    const bias = tensorOf(normal(3, 81), [9, 9], 'f32').requireGrad();
+    const y = attention(q, k, k, { bias });
+    const wide = attention(q, k, k, { bias: reshape(bias, [1, 1, 9, 9]) });
+    expect(values(y)).toEqual(values(wide));
+    const [grad] = gradients([y], [bias], { gradients: [ones([1, 2, 9, 4])] });
+    expect(grad?.shape).toEqual([9, 9]);
+  });
+
+  test('-Infinity hides a pair; a row of nothing else is empty', () => {
+    const data = normal(1, 8 * 8);
+    for (let j = 0; j < 8; j++) data[3 * 8 + j] = Number.NEGATIVE_INFINITY;
+    data[5 * 8 + 2] = Number.NEGATIVE_INFINITY;
+    const c = square(8, { bias: { data, shape: [1, 1, 8, 8] } });
+    for (const dtype of ['f32', 'f64'] as const) {
+      const got = runCase(c, roundData(dataOf(c), dtype), dtype);
+      expect(got.lse[3]).toBe(Number.NEGATIVE_INFINITY);
+      expect([...got.o.subarray(3 * 16, 4 * 16)]).toEqual(new Array(16).fill(0));
+      expect(got.q.some(Number.isNaN)).toBe(false);
+      expect(got.bias[5 * 8 + 2]).toBe(0);
+    }
+  });
+
+  test('in 16 bits, and in f32 beside 16-bit operands', () => {
+    const plain = square(40, { m: 60 });
+    const biasData = rounded(normal(21, 2 * 40 * 60), 'bf16');
+    const c: AttentionCase = { ...plain, bias: { data: biasData, shape: [1, 2, 40, 60] } };
+    const data = roundData(dataOf(c), 'bf16');
+    const round = (x: number) => rounded([x], 'bf16')[0] as number;
+    const truth = attentionReference(c, data.q, data.k, data.v);
+    const naive = attentionReference(c, data.q, data.k, data.v, round);
+    for (const dtype of ['bf16', 'f32'] as const) {
+      const bias = tensorOf(biasData, [1, 2, 40, 60], dtype).requireGrad();
+      const got = runCase(plain, data, 'bf16', { options: { bias } });
+      expectLowPrecision(got.o, truth.o, rounded(naive.o, 'bf16'), { dtype: 'bf16', what: 'o' });
+      expect(got.bias.length).toBe(2 * 40 * 60);
+    }
+  });
+
+  test('the gradient by finite differences', async () => {
+    const c = square(7, { m: 11, d: 4, dv: 3, softcap: 2, causal: true });
+    const data = dataOf(c);
+    await checkGradients(
+      (q, k, v, bias, sinks) =>
+        attention(q, k, v, { ...optionsOf(c, 'f64'), bias, sinks, returnLse: true }),
+      [
+        tensorOf(data.q, [1, 2, 7, 4], 'f64'),
+        tensorOf(data.k, [1, 2, 11, 4], 'f64'),
+        tensorOf(data.v, [1, 2, 11, 3], 'f64'),
+        tensorOf(normal(9, 2 * 11), [2, 1, 11], 'f64'),
+        tensorOf(normal(10, 2), [2], 'f64'),
+      ],
+    );
+  });
+
+  test('equal for any number of heads that share it, twice the same bits', () => {
+    const c = { ...square(200, { bias: biasOf([1, 1, 200, 200]) }), hq: 6, hkv: 3 };
+    const data = roundData(dataOf(c), 'f32');
+    expect(runCase(c, data, 'f32')).toEqual(runCase(c, data, 'f32'));
+  });
+});
+
+describe('ALiBi', () => {
+  test('slopes of the paper', () => {
+    expect(values(alibiSlopes(8))).toEqual(
+      Float64Array.from({ length: 8 }, (_, i) => 2 ** -(i + 1)),
+    );
+    const twelve = values(alibiSlopes(12, { dtype: 'f64' }));
+    expect([...twelve.subarray(8)]).toEqual([2 ** -0.5, 2 ** -1.5, 2 ** -2.5, 2 ** -3.5]);
+    expect(() => alibiSlopes(0)).toThrow(/'heads'/);
+  });
+
+  test.each(['f32', 'f64'] as const)('both directions, padding, grouped heads, %s', (dtype) => {
+    const c = { ...square(150, { m: 170, alibiSlopes: [0.5, 0.25, 0.125, 0.0625] }), hq: 4 };
+    check(c, dtype);
+    check({ ...c, causal: true, b: 2, keyLengths: [170, 99], queryLengths: [150, 40] }, dtype);
+  });
+
+  test('slopes per batch entry', () => {
+    const c = { ...square(20), b: 2 };
+    const data = dataOf(c);
+    const slopes = tensorOf(Float64Array.from([0.5, 0.25, 0.1, 0.01]), [2, 2], 'f32');
+    const got = runCase(c, data, 'f32', { options: { alibiSlopes: slopes } });
+    const second = runCase({ ...c, alibiSlopes: [0.1, 0.01] }, data, 'f32');
+    expect(got.o.subarray(got.o.length / 2)).toEqual(second.o.subarray(got.o.length / 2));
+  });
+});
+
+describe('attention sinks', () => {
+  test.each(['f32', 'f64'] as const)('and their gradient, %s', (dtype) => {
+    const c = { ...square(150, { sinks: [0.5, -2, 3, 0] }), hq: 4 };
+    check(c, dtype);
+    check({ ...c, causal: true, b: 2, keyLengths: [150, 0], queryLengths: [100, 150] }, dtype);
+    check({ ...c, n: 7, m: 200, window: [9, 1] }, dtype);
+  });
+
+  test('a row without keys has the sink as its log-sum-exp', () => {
+    const c = square(3, { m: 0, sinks: [1.5, -1] });
+    const got = runCase(c, dataOf(c), 'f32');
+    expectClose(got.lse, [1.5, 1.5, 1.5, -1, -1, -1], { absolute: 1e-6 }, 'lse');
+    expect(got.o.every((x) => x === 0)).toBe(true);
+  });
+
+  test('-Infinity is no sink', () => {
+    const c = square(30);
+    const data = dataOf(c);
+    const none = Number.NEGATIVE_INFINITY;
+    const plain = runCase(c, data, 'f32');
+    expect(runCase({ ...c, sinks: [none, none] }, data, 'f32').o).toEqual(plain.o);
+  });
+});
+
+describe('dropout', () => {
+  const keptOf = (c: AttentionCase, seed: number, p: number) => {
+    const row = Math.ceil(c.m / 4) * 4;
+    const words = philoxWords(BigInt(seed), 0n, c.b * c.hq * c.n * row);
+    const threshold = Math.round(p * 2 ** 24);
+    return Float64Array.from({ length: c.b * c.hq * c.n * c.m }, (_, i) => {
+      const word = words[Math.floor(i / c.m) * row + (i % c.m)] as number;
+      return word >>> 8 < threshold ? 0 : 1 / (1 - p);
+    });
+  };
+
+  test.each([
+    ['f32', {}],
+    ['f64', {}],
+    ['f32', { causal: true, softcap: 2 }],
+    ['f32', { window: [9, 9], hq: 4, sinks: [0, 1, 0, 1] }],
+  ] as ['f32' | 'f64', Partial<AttentionCase>][])('%s %o against the twin', (dtype, given) => {
+    const c = { ...square(50, { m: 71 }), ...given };
+    const kept = keptOf(c, 77, 0.3);
+    check({ ...c, kept }, dtype, { options: { dropout: 0.3, generator: new Generator(77) } });
+  });
+
+  test('advances the generator, the same seed repeats', () => {
+    const x = tensorOf(normal(1, 2 * 9 * 8), [1, 2, 9, 8], 'f32');
+    const generator = new Generator(3);
+    const run = () => values(attention(x, x, x, { dropout: 0.5, generator }));
+    const [first, second] = [run(), run()];
+    expect(second).not.toEqual(first);
+    generator.seed(3);
+    expect(run()).toEqual(first);
+  });
+
+  test('refuses what is no probability', () => {
+    const x = zeros([1, 1, 4, 8]);
+    for (const dropout of [-0.1, 1, Number.NaN]) {
+      expect(() => attention(x, x, x, { dropout })).toThrow(/'dropout'.*from 0 to below 1/s);
+    }
+  });
+});
+
+describe('everything together', () => {
+  test.each(['f32', 'f64'] as const)('in %s', (dtype) => {
+    const c: AttentionCase = {
+      ...square(150, { m: 170, d: 20, dv: 12 }),
+      ...{ b: 2, hq: 4, hkv: 2, causal: true, window: [60, 7], softcap: 3, scale: 0.4 },
+      keyLengths: [170, 90],
+      queryLengths: [150, 100],
+      prefixLengths: [30, 10],
+      querySegments: [...runs(80, 70), ...runs(60, 90)],
+      keySegments: [...runs(90, 80), ...runs(50, 120)],
+      bias: biasOf([1, 4, 150, 170]),
+      alibiSlopes: [0.1, 0.2, 0.3, 0.01],
+      sinks: [0.3, -1, 2, 0],
+    };
+    check(c, dtype);
+  });
+});
+
+describe('what these options refuse', () => {
+  const x = zeros([2, 4, 6, 8]);
+  const ids = (...shape: number[]) => zeros(shape, { dtype: 'i32' });
+  const cases: [string, () => unknown, RegExp][] = [
+    ['segments of one side', () => attention(x, x, x, { segmentIds: {} as never }), /'segmentIds'/],
+    [
+      'segments of another shape',
+      () => attention(x, x, x, { segmentIds: ids(2, 5) }),
+      /'querySegments'.*\[2, 6\]/s,
+    ],
+    [
+      'segments of another dtype',
+      () => attention(x, x, x, { segmentIds: zeros([2, 6]) }),
+      /'querySegments'.*i32/s,
+    ],
+    ['prefixes of another batch', () => attention(x, x, x, { prefixLengths: ids(3) }), /'prefix/],
+    [
+      'a bias that does not broadcast',
+      () => attention(x, x, x, { bias: zeros([5]) }),
+      /'bias'.*6/s,
+    ],
+    ['a bias of integers', () => attention(x, x, x, { bias: ids(6, 6) }), /'bias'.*f32/s],
+    ['slopes of other heads', () => attention(x, x, x, { alibiSlopes: zeros([3]) }), /'alibi/],
+    ['sinks of other heads', () => attention(x, x, x, { sinks: zeros([2]) }), /'sinks'.*\[4\]/s],
+    [
+      'sinks in bf16',
+      () => attention(x, x, x, { sinks: zeros([4], { dtype: 'bf16' }) }),
+      /'sinks'/,
+    ],
+  ];
+  test.each(cases)('%s', (_, call, message) => {
+    expect(call).toThrow(message);
+  });
+});
