@@ -86,23 +86,12 @@ function first({ values, indices }: { values: Tensor; indices: Tensor }): Tensor
   return values;
 }
 
-/** The same id along a row. */
-const along = (ids: Tensor, width: number) =>
-  expand(reshape(ids, [ids.size, 1]), [ids.size, width]);
-
-function gatherRows(table: Tensor, ids: Tensor): Tensor {
-  const index = along(ids, table.dim(1));
-  const y = gather(table, 0, index);
-  index.dispose();
-  return y;
-}
-
-function scatterRows(table: Tensor, ids: Tensor, rows: Tensor): Tensor {
-  const target = zeros(table.shape, { device: rows.device });
-  const index = along(ids, rows.dim(1));
-  const y = scatterAdd(target, 0, index, rows);
-  for (const t of [target, index]) t.dispose();
-  return y;
+interface Indexed {
+  table: Tensor;
+  ids: Tensor;
+  /** The same id along each row. */
+  index: Tensor;
+  rows: Tensor;
 }
 
 /** Rows of a table by ids, and sums back into it. */
@@ -110,23 +99,44 @@ function indexed(
   { device }: BenchContext,
   operator: string,
   [vocabulary, count, width]: readonly [number, number, number],
-  passes: number,
-  call: (table: Tensor, ids: Tensor, rows: Tensor) => Tensor,
+  bytes: number,
+  call: (operands: Indexed) => Tensor,
 ): BenchCase {
   return {
     operator,
     shape: `f32 ${count} of ${vocabulary} x ${width}`,
-    bytes: passes * 4 * count * width,
+    bytes,
     prepare() {
-      const table = normal([vocabulary, width], { device });
       const ids = randint([count], 0, vocabulary, { device });
-      const rows = normal([count, width], { device });
+      const operands: Indexed = {
+        table: normal([vocabulary, width], { device }),
+        ids,
+        index: expand(reshape(ids, [count, 1]), [count, width]),
+        rows: normal([count, width], { device }),
+      };
       return {
-        run: () => call(table, ids, rows).dispose(),
-        dispose: () => [table, ids, rows].forEach((t) => void t.dispose()),
+        run: () => call(operands).dispose(),
+        dispose: () => Object.values(operands).forEach((t: Tensor) => void t.dispose()),
       };
     },
   };
+}
+
+/** What indexing must move: rows in and out, an index for each element where there is one, and tables. */
+function indexing(
+  context: BenchContext,
+  [vocabulary, count, width]: readonly [number, number, number],
+): BenchCase[] {
+  const all = [vocabulary, count, width] as const;
+  const few = [1024, count, width] as const;
+  const bytes = 4 * count * width;
+  return [
+    indexed(context, 'embedding', all, 2 * bytes, (x) => embedding(x.table, x.ids)),
+    indexed(context, 'gather', all, 3 * bytes, (x) => gather(x.table, 0, x.index)),
+    indexed(context, 'scatterAdd', few, 2 * bytes + 2 * 4 * few[0] * width, (x) =>
+      scatterAdd(x.table, 0, x.index, x.rows),
+    ),
+  ];
 }
 
 /** Beside the processor's caches, and on a GPU beside its L2 of up to 50 MB. */
@@ -184,9 +194,7 @@ export default defineBench({
       over(context, 'topK of 8', wide, 1, (x) => first(topK(x, 8))),
       over(context, 'sort', wide, 3, (x) => first(sort(x))),
       over(context, 'top-p sample', [1, classes], 1, (x) => categorical(x, { topP: 0.9 })),
-      indexed(context, 'embedding', indices, 2, (table, ids) => embedding(table, ids)),
-      indexed(context, 'gather', indices, 3, (table, ids) => gatherRows(table, ids)),
-      indexed(context, 'scatterAdd', [1024, indices[1], indices[2]], 3, scatterRows),
+      ...indexing(context, indices),
       adam(context, step),
     ];
   },

@@ -80,12 +80,13 @@ struct Gelu {
   static constexpr bool fromOutput = false;
   template <class V>
   static LONGSPAN_INLINE V value(V x) {
-    return atLeast(x) * vnormalCdf(x);
+    return atLeast(x) * vnormal(x).cdf;
   }
   template <class V>
   static LONGSPAN_INLINE V slope(V x) {
     const V t = clamped(x);
-    return vnormalCdf(t) + t * constant<V>(0.3989422804014327) * vexp(-0.5f * t * t);
+    const Normal<V> normal = vnormal(t);
+    return normal.cdf + t * normal.density;
   }
 };
 

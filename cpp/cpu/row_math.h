@@ -17,6 +17,10 @@ struct WholeVector {
   LONGSPAN_INLINE Vector<A> operator()(const A* row) const {
     return vload(row + at);
   }
+  template <class A>
+  LONGSPAN_INLINE void put(A* row, Vector<A> x) const {
+    vstore(row + at, x);
+  }
 };
 
 struct PartVector {
@@ -25,6 +29,10 @@ struct PartVector {
   template <class A>
   LONGSPAN_INLINE Vector<A> operator()(const A* row) const {
     return vloadPart(row + at, lanes);
+  }
+  template <class A>
+  LONGSPAN_INLINE void put(A* row, Vector<A> x) const {
+    vstorePart(row + at, x, lanes);
   }
 };
 
@@ -47,6 +55,16 @@ LONGSPAN_INLINE A sumRow(int64_t n, F&& term) {
   return vsum((sum[0] + sum[1]) + (sum[2] + sum[3])) + rest;
 }
 
+// out[i] = value(get), and their sum in the order of sumRow.
+template <class A, class F>
+LONGSPAN_INLINE A mapAndSumRow(int64_t n, A* out, F&& value) {
+  return sumRow<A>(n, [&](auto get) {
+    const Vector<A> y = value(get);
+    get.put(out, y);
+    return y;
+  });
+}
+
 // out[i] = value(get). out may be one of the rows read.
 template <class A, class F>
 LONGSPAN_INLINE void mapRow(int64_t n, A* out, F&& value) {
@@ -54,8 +72,8 @@ LONGSPAN_INLINE void mapRow(int64_t n, A* out, F&& value) {
   int64_t i = 0;
   for (; i + L <= n; i += L) vstore(out + i, value(WholeVector{i}));
   if (i < n) {
-    const int lanes = static_cast<int>(n - i);
-    vstorePart(out + i, value(PartVector{i, lanes}), lanes);
+    const PartVector part{i, static_cast<int>(n - i)};
+    part.put(out, value(part));
   }
 }
 
@@ -63,11 +81,14 @@ LONGSPAN_INLINE void mapRow(int64_t n, A* out, F&& value) {
 template <class A>
 LONGSPAN_INLINE A maxRow(int64_t n, const A* x) {
   constexpr int L = kLanesOf<A>;
-  A best = -std::numeric_limits<A>::infinity();
-  Vector<A> most = vbroadcast(best);
+  const Vector<A> least = vbroadcast(-std::numeric_limits<A>::infinity());
+  Vector<A> most[4] = {least, least, least, least};
   int64_t i = 0;
-  for (; i + L <= n; i += L) most = vmax(vload(x + i), most);
-  best = vmaximum(most);
+  for (; i + 4 * L <= n; i += 4 * L) {
+    for (int k = 0; k < 4; ++k) most[k] = vmax(vload(x + i + k * L), most[k]);
+  }
+  for (; i + L <= n; i += L) most[0] = vmax(vload(x + i), most[0]);
+  A best = vmaximum(vmax(vmax(most[0], most[1]), vmax(most[2], most[3])));
   for (; i < n; ++i) best = x[i] > best ? x[i] : best;
   return best;
 }

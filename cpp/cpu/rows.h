@@ -5,6 +5,9 @@
 
 #include "cpp/core/half.h"
 #include "cpp/core/tensor_view.h"
+#ifdef LONGSPAN_LEVEL
+#include "cpp/cpu/chunk.h"
+#endif
 
 namespace longspan::cpu {
 
@@ -54,27 +57,14 @@ template <class A>
 inline void loadRow(const TensorView& t, int64_t at, int64_t step, int64_t n, A* out) {
   dispatchFloating(t.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
-    const T* x = t.data<T>() + at;
-    if (step == 1) {
-      for (int64_t i = 0; i < n; ++i) out[i] = static_cast<A>(load(x[i]));
-    } else {
-      for (int64_t i = 0; i < n; ++i) out[i] = static_cast<A>(load(x[i * step]));
-    }
+    widen(t.data<T>() + at, step, n, out);
   });
 }
 
 // t[at + i * step] = row[i], rounded to the tensor's dtype.
 template <class A>
 inline void storeRow(const TensorView& t, int64_t at, int64_t step, int64_t n, const A* row) {
-  dispatchFloating(t.dtype, [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    T* y = t.data<T>() + at;
-    if (step == 1) {
-      for (int64_t i = 0; i < n; ++i) y[i] = store<T>(row[i]);
-    } else {
-      for (int64_t i = 0; i < n; ++i) y[i * step] = store<T>(row[i]);
-    }
-  });
+  roundChunk(t, at, n, row, step);
 }
 
 // The row itself where it already is what arithmetic needs, else a copy in `scratch`.

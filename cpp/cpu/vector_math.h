@@ -22,7 +22,6 @@ LONGSPAN_INLINE double vlog(double x) { return std::log(x); }
 LONGSPAN_INLINE double vlog1p(double x) { return std::log1p(x); }
 LONGSPAN_INLINE double vtanh(double x) { return std::tanh(x); }
 LONGSPAN_INLINE double verf(double x) { return std::erf(x); }
-LONGSPAN_INLINE double vnormalCdf(double x) { return 0.5 * std::erfc(-x * 0.70710678118654752440); }
 LONGSPAN_INLINE double vsin(double x) { return std::sin(x); }
 LONGSPAN_INLINE double vcos(double x) { return std::cos(x); }
 LONGSPAN_INLINE double vfloor(double x) { return std::floor(x); }
@@ -92,21 +91,27 @@ LONGSPAN_INLINE vf vtanh(vf x) {
 
 namespace detail {
 
-// erfc(t) for t >= 0, 3 ulp: e^(-t^2) erfcx(t), where (1 + 2t) erfcx(t) is a polynomial in
-// (t - 2) / (t + 2) (Shepherd and Laframboise 1981).
-LONGSPAN_INLINE vf erfcOfPositive(vf t) {
-  t = vmin(vbroadcast(10.5f), t);  // erfc(10.1) is below the smallest subnormal; keeps NaN
-  const vf over = t + 2.0f;
-  const vf inverse = 1.0f / (over * vfma(t, vbroadcast(2.0f), vbroadcast(1.0f)));
-  const vf u = (t - 2.0f) * vfma(t, vbroadcast(2.0f), vbroadcast(1.0f)) * inverse;
-  const vf p = poly(u, vbroadcast(-0x1.a1ad46p-12f), -0x1.4169d6p-10f, 0x1.58373ep-10f,
-                    0x1.1abd38p-7f, -0x1.081f8ap-7f, -0x1.bc08e8p-5f, 0x1.4ffc54p-3f,
-                    -0x1.540852p-3f, -0x1.7bf618p-4f, 0x1.46e80ep+0f);
-  // t^2 = head^2 + (t - head)(t + head) with head^2 exact, since an error of t^2 is magnified by
-  // e^.
-  const vf head = (vf)((vi)t & static_cast<int32_t>(0xfffff000u));
-  return vexp(-(head * head)) * vexp((head - t) * (head + t)) * p * over * inverse;
-}
+// erfc(t) for t >= 0, 3 ulp, and e^(-t^2): erfc is e^(-t^2) erfcx(t), where (1 + 2t) erfcx(t) is a
+// polynomial in (t - 2) / (t + 2) (Shepherd and Laframboise 1981).
+struct ErfcOfPositive {
+  vf erfc, gaussian;
+
+  explicit LONGSPAN_INLINE ErfcOfPositive(vf t) {
+    t = vmin(vbroadcast(10.5f), t);  // erfc(10.1) is below the smallest subnormal; keeps NaN
+    const vf over = t + 2.0f, under = vfma(t, vbroadcast(2.0f), vbroadcast(1.0f));
+    const vf inverse = 1.0f / (over * under);
+    const vf u = (t - 2.0f) * under * inverse;
+    const vf p = poly(u, vbroadcast(-0x1.a1ad46p-12f), -0x1.4169d6p-10f, 0x1.58373ep-10f,
+                      0x1.1abd38p-7f, -0x1.081f8ap-7f, -0x1.bc08e8p-5f, 0x1.4ffc54p-3f,
+                      -0x1.540852p-3f, -0x1.7bf618p-4f, 0x1.46e80ep+0f);
+    // t^2 = head^2 + (t - head)(t + head) with head^2 exact, since an error of t^2 is magnified by
+    // e^.
+    const vf head = (vf)((vi)t & static_cast<int32_t>(0xfffff000u));
+    const Exponential e(-(head * head), (head - t) * (head + t));
+    erfc = e.times(p * over * inverse);
+    gaussian = vscale(e.p, e.n);
+  }
+};
 
 }  // namespace detail
 
@@ -115,14 +120,24 @@ LONGSPAN_INLINE vf verf(vf x) {
   const vf a = vabs(x);
   const vf p = detail::poly(x * x, vbroadcast(-0x1.61dfd2p-11f), 0x1.4f2cc0p-8f, -0x1.b7a89cp-6f,
                             0x1.ce2ac8p-4f, -0x1.81273ap-2f, 0x1.06eba8p-3f);
-  return vselect(a < 0.75f, vfma(x, p, x), vcopysign(1.0f - detail::erfcOfPositive(a), x));
+  return vselect(a < 0.75f, vfma(x, p, x), vcopysign(1.0f - detail::ErfcOfPositive(a).erfc, x));
 }
 
-// Distribution function of the standard normal, erfc(-x / sqrt 2) / 2: relative accuracy 3 ulp and
-// that of x / sqrt 2 in the lower tail, where (1 + erf) / 2 has none.
-LONGSPAN_INLINE vf vnormalCdf(vf x) {
-  const vf tail = 0.5f * detail::erfcOfPositive(vabs(x) * 0.70710678f);
-  return vselect(x < 0.0f, tail, 1.0f - tail);
+// The standard normal distribution function, erfc(-x / sqrt 2) / 2, and its density, from one
+// exponential. Relative accuracy 3 ulp and that of x / sqrt 2, also in the lower tail, where
+// (1 + erf) / 2 has none.
+template <class V>
+struct Normal {
+  V cdf, density;
+};
+LONGSPAN_INLINE Normal<vf> vnormal(vf x) {
+  const detail::ErfcOfPositive e(vabs(x) * 0.70710678f);
+  const vf tail = 0.5f * e.erfc;
+  return {vselect(x < 0.0f, tail, 1.0f - tail), 0.39894228f * e.gaussian};
+}
+LONGSPAN_INLINE Normal<double> vnormal(double x) {
+  return {0.5 * std::erfc(-x * 0.70710678118654752440),
+          0.39894228040143267794 * std::exp(-0.5 * x * x)};
 }
 
 namespace detail {

@@ -13,6 +13,7 @@ import {
   permute,
   repeat,
   scatterAdd,
+  setNumThreads,
   stack,
   sum,
   type Tensor,
@@ -103,6 +104,64 @@ describe('gather and scatterAdd', () => {
       await checkGradients((t) => gather(t, axis, at), [wide[0]]);
       await checkGradients((t, s) => scatterAdd(t, axis, at, s), wide);
     }
+  });
+
+  // What large operands are divided by: columns of whole rows, lines, places of a long line.
+  test.each([
+    ['whole rows', [70, 200], 0, [250, 200], 1],
+    ['nearly whole rows', [70, 200], 0, [250, 200], 2],
+    ['narrow rows', [400, 7], 0, [6000, 7], 1],
+    ['planes', [2, 30, 90], 1, [2, 250, 90], 1],
+    ['long lines', [25, 900], 1, [25, 2000], 0],
+    ['one line', [1000], 0, [50_000], 0],
+  ] as [string, number[], number, number[], number][])(
+    '%s, however many threads',
+    (_, shape, axis, indexShape, rows) => {
+      const random = new Random(4);
+      const width = indexShape.at(-1) as number;
+      const drawn = random.integers(sizeOf(indexShape), 0, shape[axis] as number);
+      // One index along each row; where rows is 2 its last element has another.
+      const index = drawn.map((own, i) => {
+        if (rows === 0 || (rows === 2 && i % width === width - 1)) return own;
+        return drawn[i - (i % width)] as number;
+      });
+      const at = tensorOf(index, indexShape, 'i32');
+      const x = random.normal(sizeOf(shape));
+      const source = random.normal(sizeOf(indexShape));
+      for (const dtype of ['f32', 'bf16', 'f64'] as const) {
+        const [narrow, added] = [rounded(x, dtype), rounded(source, dtype)];
+        const run = () => {
+          const t = tensorOf(x, shape, dtype);
+          const y = scatterAdd(t, axis, at, tensorOf(source, indexShape, dtype));
+          return [values(y), values(gather(t, axis, at))] as const;
+        };
+        setNumThreads(1);
+        const [sums, moved] = run();
+        const expected = scattered(narrow, shape, axis, index, indexShape, added);
+        expectClose(sums, expected, {
+          absolute: { f32: 1e-4, bf16: 1e-4, f64: 1e-12 }[dtype],
+          relative: dtype === 'bf16' ? 2 ** -8 : 0,
+        });
+        expectClose(moved, gathered(narrow, shape, axis, index, indexShape), {});
+        setNumThreads(1 << 10); // all there are
+        const [again, movedAgain] = run();
+        expectClose(again, sums, {});
+        expectClose(movedAgain, moved, {});
+      }
+    },
+  );
+
+  test('the first index out of range is reported, in rows and in parts', async () => {
+    const row = expand(tensor(Int32Array.of(0, 3, 1, -2), { shape: [4, 1] }), [4, 100]);
+    const refused = /index: 3 at position \[1, 0\]/;
+    expect((await failure(gather(zeros([3, 100]), 0, row))).message).toMatch(refused);
+    const rows = zeros([4, 100]);
+    expect((await failure(scatterAdd(zeros([3, 100]), 0, row, rows))).message).toMatch(refused);
+    const line = new Int32Array(100_000);
+    line[70_000] = 5000;
+    line[90_000] = -1;
+    const long = scatterAdd(zeros([5000]), 0, tensor(line), zeros([100_000]));
+    expect((await failure(long)).message).toContain('index: 5000 at position [70000]');
   });
 
   test('take strided operands', () => {

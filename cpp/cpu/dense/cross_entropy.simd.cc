@@ -134,7 +134,7 @@ void backward(const ops::CrossEntropyBackward& p, Context& context) {
   if (p.reduction == ops::Reduction::mean) share = 1 / std::max<A>(*p.count.data<A>(), 1);
 
   context.pool.forRange(rows, rowsPerItem(classes), [&](int64_t begin, int64_t end) {
-    A scratch[kClasses], grad[kClasses];
+    A scratch[kClasses], rounded[kClasses];
     for (int64_t row = begin; row < end; ++row) {
       const int64_t target = targetOf(p.targets, targets, row);
       const bool counts = target != p.ignoreIndex;
@@ -147,6 +147,7 @@ void backward(const ops::CrossEntropyBackward& p, Context& context) {
       const A everywhere = scale * static_cast<A>(q.everywhere);
       for (int64_t first = 0; first < classes; first += kClasses) {
         const int64_t n = std::min(kClasses, classes - first);
+        A* grad = chunkTarget(p.gradLogits, row * classes + first, rounded);
         if (counts) {
           const A* x =
               rowOf(p.logits, logits.at(row) + first * logits.step, logits.step, n, scratch);
@@ -160,7 +161,7 @@ void backward(const ops::CrossEntropyBackward& p, Context& context) {
         } else {
           std::fill_n(grad, n, A(0));
         }
-        storeRow(p.gradLogits, row * classes + first, 1, n, grad);
+        storeChunk(p.gradLogits, row * classes + first, n, grad);
       }
     }
   });

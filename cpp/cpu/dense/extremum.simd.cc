@@ -47,12 +47,13 @@ void look(const A* x, int64_t n, int64_t first, Best& best) {
   }
   if (!nan && best.index >= 0 && !beats<kMax>(static_cast<double>(extreme), best.value)) return;
   if (nan && best.index >= 0 && best.value != best.value) return;
-  for (int64_t i = 0; i < n; ++i) {
-    if (nan ? x[i] != x[i] : x[i] == extreme) {
-      best = {static_cast<double>(x[i]), first + i};
-      return;
-    }
+  const auto found = [&](auto v) { return nan ? v != v : v == extreme; };
+  int64_t i = 0;
+  if constexpr (std::is_same_v<A, float>) {
+    while (i + kLanes <= n && !vany(found(vload(x + i)))) i += kLanes;
   }
+  while (i < n && !found(x[i])) ++i;
+  if (i < n) best = {static_cast<double>(x[i]), first + i};
 }
 
 template <bool kMax, class A>

@@ -13,6 +13,7 @@ namespace longspan::cpu::LONGSPAN_LEVEL {
 namespace {
 
 constexpr int64_t kColumns = 256;  // of a slice, per item
+constexpr int64_t kLeaf = 64;
 
 // starts[id] .. starts[id + 1] delimit the positions of `id` in `order`.
 void sortById(const ops::IndexSelectBackward& p, int32_t* starts, int32_t* order, BadIndex& bad) {
@@ -40,20 +41,27 @@ void sortById(const ops::IndexSelectBackward& p, int32_t* starts, int32_t* order
   starts[0] = 0;
 }
 
+// sum[i] = the gradients at position at + i * step of the `count` slices in `order`, in order.
 template <class A>
-void sumPositions(const ops::IndexSelectBackward& p, const int32_t* order, int64_t count,
-                  int64_t at, int64_t step, int64_t n, double* sum) {
-  constexpr int64_t kLeaf = 64;
+void sumLeaf(const ops::IndexSelectBackward& p, const int32_t* order, int64_t count, int64_t at,
+             int64_t step, int64_t n, A* sum) {
   Chunk<A> scratch;
+  std::fill_n(sum, n, A{0});
+  for (int64_t k = 0; k < count; ++k) {
+    const int64_t from = at + offsetAlong(p.gradY, p.axis, p.ids.rank, order[k]);
+    const A* row = loadChunk(p.gradY, from, step, n, scratch.data);
+    for (int64_t i = 0; i < n; ++i) sum[i] += row[i];
+  }
+}
+
+// The same as a sum of leaves in f64.
+template <class A>
+void sumLeaves(const ops::IndexSelectBackward& p, const int32_t* order, int64_t count, int64_t at,
+               int64_t step, int64_t n, double* sum) {
   alignas(64) A leaf[kColumns];
   std::fill_n(sum, n, 0.0);
   for (int64_t first = 0; first < count; first += kLeaf) {
-    std::fill_n(leaf, n, A{0});
-    for (int64_t k = first; k < std::min(count, first + kLeaf); ++k) {
-      const int64_t from = at + offsetAlong(p.gradY, p.axis, p.ids.rank, order[k]);
-      const A* row = loadChunk(p.gradY, from, step, n, scratch.data);
-      for (int64_t i = 0; i < n; ++i) leaf[i] += row[i];
-    }
+    sumLeaf(p, order + first, std::min(kLeaf, count - first), at, step, n, leaf);
     for (int64_t i = 0; i < n; ++i) sum[i] += leaf[i];
   }
 }
@@ -78,14 +86,23 @@ Status indexSelectBackward(const ops::IndexSelectBackward& p, Context& context) 
     using A = decltype(zero);
     context.pool.forRange(p.length * pieces, grain, [&](int64_t begin, int64_t end) {
       alignas(64) double sum[kColumns];
+      Chunk<A> scratch;
       for (int64_t item = begin; item < end; ++item) {
         const int64_t id = item / pieces, piece = item % pieces;
+        const int32_t* positions = order + starts[id];
+        const int64_t count = starts[id + 1] - starts[id];
         const auto at = loop.offsets(piece % runs);
         const int64_t column = piece / runs * kColumns, n = std::min(kColumns, inner - column);
-        sumPositions<A>(p, order + starts[id], starts[id + 1] - starts[id], at[0] + column * gs, gs,
-                        n, sum);
+        const int64_t from = at[0] + column * gs;
         const int64_t target = at[1] + id * p.gradX.stride[p.axis] + column * xs;
-        roundChunk(p.gradX, target, n, sum, xs);
+        if (count <= kLeaf) {
+          A* leaf = chunkTarget(p.gradX, target, scratch.data, xs);
+          sumLeaf(p, positions, count, from, gs, n, leaf);
+          storeChunk(p.gradX, target, n, leaf, xs);
+        } else {
+          sumLeaves<A>(p, positions, count, from, gs, n, sum);
+          roundChunk(p.gradX, target, n, sum, xs);
+        }
       }
     });
   });

@@ -57,13 +57,14 @@ void forward(const Forward& p, Context& context) {
     A* own = scratch + (2 + 3 * thread) * n;
     for (int64_t row = item * 8; row < std::min(x.count, item * 8 + 8); ++row) {
       const A* s = rowOf(p.x, x.at(row), x.step, n, own);
-      A* y = own + n;
       if (p.residual.defined()) {
         const A* r = rowOf(p.residual, residual.at(row), residual.step, n, own + n);
-        mapRow<A>(n, y, [&](auto get) { return get(s) + get(r); });
-        storeRow(p.sum, row * n, 1, n, y);
+        A* sum = chunkTarget(p.sum, row * n, own + n);
+        mapRow<A>(n, sum, [&](auto get) { return get(s) + get(r); });
+        storeChunk(p.sum, row * n, n, sum);
         s = rowOf(p.sum, row * n, 1, n, own);
       }
+      A* y = chunkTarget(p.y, row * n, own + n);
       A mean = 0;
       if (p.centred) {
         mean = sumRow<A>(n, [&](auto get) { return get(s); }) / count;
@@ -84,7 +85,7 @@ void forward(const Forward& p, Context& context) {
       } else {
         mapRow<A>(n, y, [&](auto get) { return (get(s) - mean) * scale; });
       }
-      storeRow(p.y, row * n, 1, n, y);
+      storeChunk(p.y, row * n, n, y);
     }
   });
 }
@@ -127,7 +128,7 @@ void backward(const Backward& p, Context& context) {
       mapRow<A>(n, sumBias, [&](auto get) { return get(sumBias) + get(g); });
     }
     if (!p.gradS.defined()) return;
-    A* d = own + 2 * n;  // gradY * weight
+    A* d = chunkTarget(p.gradS, row * n, own + 2 * n);  // gradY * weight
     if (weight != nullptr) {
       mapRow<A>(n, d, [&](auto get) { return get(g) * get(weight); });
     } else {
@@ -152,7 +153,7 @@ void backward(const Backward& p, Context& context) {
         return (get(d) - level - (get(x) - mean) * scale * slope) * scale;
       });
     }
-    storeRow(p.gradS, row * n, 1, n, d);
+    storeChunk(p.gradS, row * n, n, d);
   };
 
   if (n == 0) return;

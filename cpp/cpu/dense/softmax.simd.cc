@@ -31,26 +31,25 @@ void forward(const ops::SoftmaxFields& p, bool logarithm, Context& context) {
   constexpr A infinity = std::numeric_limits<A>::infinity();
   forRows<A>(x.count, n, context, [&](int64_t row, A* own) {
     const A* from = rowOf(p.x, x.at(row), x.step, n, own);
-    A* to = own + n;
+    A* to = chunkTarget(p.y, y.at(row), own + n, y.step);
     A top = maxRow(n, from);
     if (top == -infinity) {
       // Nothing is visible, unless it is NaN that the maximum passed over.
       if (!std::isnan(sumRow<A>(n, [&](auto get) { return get(from); }))) {
         std::fill_n(to, n, logarithm ? -infinity : A(0));
-        return storeRow(p.y, y.at(row), y.step, n, to);
+        return storeChunk(p.y, y.at(row), n, to, y.step);
       }
       top = 0;
     }
-    mapRow<A>(n, to, [&](auto get) { return vexp(get(from) - top); });
-    const A sum = sumRow<A>(n, [&](auto get) { return get(to); });
+    const auto exponential = [&](auto get) { return vexp(get(from) - top); };
     if (logarithm) {
-      const A logSum = std::log(sum);
+      const A logSum = std::log(sumRow<A>(n, exponential));
       mapRow<A>(n, to, [&](auto get) { return get(from) - top - logSum; });
     } else {
-      const A share = 1 / sum;
+      const A share = 1 / mapAndSumRow<A>(n, to, exponential);
       mapRow<A>(n, to, [&](auto get) { return get(to) * share; });
     }
-    storeRow(p.y, y.at(row), y.step, n, to);
+    storeChunk(p.y, y.at(row), n, to, y.step);
   });
 }
 
@@ -62,7 +61,7 @@ void backward(const ops::SoftmaxBackwardFields& p, bool logarithm, Context& cont
   forRows<A>(y.count, n, context, [&](int64_t row, A* own) {
     const A* out = rowOf(p.y, y.at(row), y.step, n, own);
     const A* grad = rowOf(p.gradY, g.at(row), g.step, n, own + n);
-    A* to = own + n;
+    A* to = chunkTarget(p.gradX, gradX.at(row), own + n, gradX.step);
     if (!logarithm) {
       const A dot = sumRow<A>(n, [&](auto get) { return get(grad) * get(out); });
       mapRow<A>(n, to, [&](auto get) { return get(out) * (get(grad) - dot); });
@@ -72,7 +71,7 @@ void backward(const ops::SoftmaxBackwardFields& p, bool logarithm, Context& cont
       const A total = sumRow<A>(n, [&](auto get) { return get(grad); });
       mapRow<A>(n, to, [&](auto get) { return get(grad) - vexp(get(out)) * total; });
     }
-    storeRow(p.gradX, gradX.at(row), gradX.step, n, to);
+    storeChunk(p.gradX, gradX.at(row), n, to, gradX.step);
   });
 }
 

@@ -42,6 +42,6 @@ struct ScatterAdd {
 }  // namespace longspan::ops
 
 namespace longspan::cpu {
-Status gather(const ops::Gather& p, Context& context);
-Status scatterAdd(const ops::ScatterAdd& p, Context& context);
+LONGSPAN_CPU_KERNEL(ops::Gather, gather)
+LONGSPAN_CPU_KERNEL(ops::ScatterAdd, scatterAdd)
 }  // namespace longspan::cpu
