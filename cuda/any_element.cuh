@@ -1,50 +1,11 @@
-// Elements whose type is known at run time, for operators too rare to have a kernel per type: one
-// kernel holds the code of all, behind a branch that its threads take alike.
+// Elements whose type is known at run time, one by one: for operators that are short of threads or
+// of users rather than of speed.
 #pragma once
 
 #include "cpp/core/tensor_view.h"
-#include "cuda/portable.cuh"
+#include "cuda/dispatch.cuh"
 
 namespace longspan::cuda {
-
-// Calls f(Tag<T>{}) with the type of a float of up to 32 bits, on the GPU.
-template <class F>
-__device__ __forceinline__ void asFloating(DType dtype, F&& f) {
-  switch (dtype) {
-    case DType::f16:
-      return f(Tag<f16>{});
-    case DType::bf16:
-      return f(Tag<bf16>{});
-    default:
-      return f(Tag<float>{});
-  }
-}
-
-// With any type but f64.
-template <class F>
-__device__ __forceinline__ void asStored(DType dtype, F&& f) {
-  switch (dtype) {
-    case DType::i32:
-      return f(Tag<int32_t>{});
-    case DType::u8:
-      return f(Tag<uint8_t>{});
-    default:
-      return asFloating(dtype, static_cast<F&&>(f));
-  }
-}
-
-// With the unsigned integer of that many bytes, up to 4: for elements that are only moved.
-template <class F>
-__device__ __forceinline__ void asBits(int bytes, F&& f) {
-  switch (bytes) {
-    case 1:
-      return f(Tag<uint8_t>{});
-    case 2:
-      return f(Tag<uint16_t>{});
-    default:
-      return f(Tag<uint32_t>{});
-  }
-}
 
 // The elements of a tensor; A is what arithmetic is done in.
 struct AnyElements {

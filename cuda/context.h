@@ -11,7 +11,7 @@
 #pragma once
 
 #include "cpp/core/status.h"
-#include "cpp/core/stream.h"
+#include "cpp/core/workspace.h"
 #include "cpp/ops/operator.h"
 #include "cuda/runtime.h"
 

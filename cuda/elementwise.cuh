@@ -20,6 +20,7 @@
 #include <algorithm>
 
 #include "cuda/context.h"
+#include "cuda/dispatch.cuh"
 #include "cuda/walk.cuh"
 
 namespace longspan::cuda {
@@ -31,19 +32,6 @@ inline constexpr int kThreads = 256;  // of a block, where nothing else is said
 inline uint32_t blocksFor(int64_t items, const Gpu& gpu, int perBlock = kThreads) {
   const int64_t most = int64_t{64} * std::max(gpu.multiprocessors, 1);
   return static_cast<uint32_t>(std::min((items + perBlock - 1) / perBlock, most));
-}
-
-// Calls f(Tag<T>{}) with the element type of a floating dtype; the call has refused f64.
-template <class F>
-Status dispatchNarrow(DType type, F&& f) {
-  switch (type) {
-    case DType::f16:
-      return f(Tag<f16>{});
-    case DType::bf16:
-      return f(Tag<bf16>{});
-    default:
-      return f(Tag<float>{});
-  }
 }
 
 // The calling thread's place in the grid, and the step of a grid-stride loop.

@@ -1,5 +1,6 @@
-# The backend by nvcc. One call per file compiles for all architectures. CMake's own CUDA language is
-# not used: its checks take longer than a kernel, and releases of it lag behind those of nvcc.
+# The backend by nvcc. One call compiles a file, or a group of files, for all architectures. CMake's own
+# CUDA language is not used: its checks take longer than a kernel, and releases of it lag behind those of
+# nvcc.
 set(LONGSPAN_GENCODE)
 string(REPLACE "," ";" LONGSPAN_ARCHITECTURE_LIST ${LONGSPAN_CUDA_ARCHITECTURES})
 foreach(architecture IN LISTS LONGSPAN_ARCHITECTURE_LIST)
@@ -20,9 +21,31 @@ if(LONGSPAN_WERROR)
   list(APPEND LONGSPAN_NVCC_FLAGS -Werror all-warnings)
 endif()
 
+# nvcc parses the headers of a file twice for the host and once for each architecture, most of the work
+# for a small file; a group parses them once.
+set(LONGSPAN_NVCC_SOURCES ${LONGSPAN_CUDA_KERNELS})
+if(LONGSPAN_UNITY_BUILD)
+  set(groups)
+  foreach(source IN LISTS LONGSPAN_CUDA_KERNELS)
+    get_source_file_property(group ${source} UNITY_GROUP)
+    list(APPEND groups ${group})
+    string(APPEND includes_of_${group} "#include \"${source}\"\n")
+  endforeach()
+  list(REMOVE_DUPLICATES groups)
+  set(LONGSPAN_NVCC_SOURCES)
+  foreach(group IN LISTS groups)
+    set(file ${CMAKE_BINARY_DIR}/${group}.cu)
+    file(CONFIGURE OUTPUT ${file} CONTENT "${includes_of_${group}}")
+    list(APPEND LONGSPAN_NVCC_SOURCES ${file})
+  endforeach()
+endif()
+
 set(LONGSPAN_CUDA_OBJECTS)
-foreach(source IN LISTS LONGSPAN_CUDA_KERNELS)
+foreach(source IN LISTS LONGSPAN_NVCC_SOURCES)
   file(RELATIVE_PATH name ${CMAKE_SOURCE_DIR} ${source})
+  if(LONGSPAN_UNITY_BUILD)
+    get_filename_component(name ${source} NAME)
+  endif()
   set(object ${CMAKE_BINARY_DIR}/nvcc/${name}.o)
   get_filename_component(folder ${object} DIRECTORY)
   file(MAKE_DIRECTORY ${folder})
@@ -31,6 +54,8 @@ foreach(source IN LISTS LONGSPAN_CUDA_KERNELS)
                              -MD -MT ${object} -MF ${object}.d -c ${source} -o ${object})
   list(APPEND LONGSPAN_CUDA_OBJECTS ${object})
 endforeach()
+# A target of its own: make would otherwise begin with these when everything else is done.
+add_custom_target(longspan_nvcc DEPENDS ${LONGSPAN_CUDA_OBJECTS})
 set_source_files_properties(${LONGSPAN_CUDA_OBJECTS} PROPERTIES EXTERNAL_OBJECT TRUE GENERATED TRUE)
 
 add_library(longspan_cuda OBJECT ${LONGSPAN_CUDA_SOURCES})

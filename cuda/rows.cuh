@@ -6,6 +6,7 @@
 #pragma once
 
 #include "cpp/core/tensor_view.h"
+#include "cuda/dispatch.cuh"
 #include "cuda/reduce.cuh"
 #include "cuda/walk.cuh"
 
@@ -273,22 +274,6 @@ __device__ __forceinline__ int64_t rowOfTeam(const Team& team) {
 template <class F>
 decltype(auto) withAlignment(bool aligned, F&& f) {
   return aligned ? f(std::true_type{}) : f(std::false_type{});
-}
-
-// Calls f(Tag<T>{}) with the floating type of a tensor on the GPU.
-template <class F>
-decltype(auto) dispatchNarrow(DType dtype, F&& f) {
-  if (dtype == DType::f16) return f(Tag<f16>{});
-  if (dtype == DType::bf16) return f(Tag<bf16>{});
-  return f(Tag<float>{});
-}
-
-// With any type of a tensor on the GPU.
-template <class F>
-decltype(auto) dispatchStored(DType dtype, F&& f) {
-  if (dtype == DType::i32) return f(Tag<int32_t>{});
-  if (dtype == DType::u8) return f(Tag<uint8_t>{});
-  return dispatchNarrow(dtype, static_cast<F&&>(f));
 }
 
 }  // namespace longspan::cuda

@@ -19,6 +19,8 @@ inline Slot slotOf(const TensorView& t) {
   return {t.base + t.offset * static_cast<int64_t>(sizeOf(t.dtype)), t.dtype};
 }
 
+inline Slot optionalSlot(const TensorView& t) { return t.defined() ? slotOf(t) : Slot{}; }
+
 inline constexpr int kSlotLanes = 4;
 
 // Elements at .. at + 3, or the first n of them.

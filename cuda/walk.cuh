@@ -151,24 +151,45 @@ __device__ __forceinline__ void storeVector(T* to, const Vector<T, kLanes>& from
   *reinterpret_cast<Bits*>(to) = bits;
 }
 
+// The first n elements from x, `step` apart, in one access where `vector` allows; others are T{}.
+template <class T, int kLanes>
+__device__ __forceinline__ void loadLanes(const T* x, int64_t step, int n, bool vector,
+                                          Vector<T, kLanes>& to) {
+  if (vector) {
+    loadVector(x, to);
+  } else {
+#pragma unroll
+    for (int i = 0; i < kLanes; ++i) {
+      to.at[i] = T{};
+      if (i < n) to.at[i] = x[i * step];
+    }
+  }
+}
+template <class T, int kLanes>
+__device__ __forceinline__ void storeLanes(T* y, int64_t step, int n, bool vector,
+                                           const Vector<T, kLanes>& from) {
+  if (vector) {
+    storeVector(y, from);
+  } else {
+#pragma unroll
+    for (int i = 0; i < kLanes; ++i) {
+      if (i < n) y[i * step] = from.at[i];
+    }
+  }
+}
+
 // The group's elements in view n, whose first element is *x; elements beyond its count are T{}.
 template <class T, int N, int kLanes>
 __device__ __forceinline__ void loadGroup(const Walk<N, kLanes>& walk, const Place<N>& p, int n,
                                           const T* x, Vector<T, kLanes>& to) {
   x += p.at[n];
-  if (walk.access[n] == Access::vector && p.count == kLanes) {
-    loadVector(x, to);
-  } else if (walk.access[n] == Access::splat) {
+  if (walk.access[n] == Access::splat) {
     const T one = *x;
 #pragma unroll
     for (int i = 0; i < kLanes; ++i) to.at[i] = one;
   } else {
-    const int64_t step = walk.stride[n][0];
-#pragma unroll
-    for (int i = 0; i < kLanes; ++i) {
-      to.at[i] = T{};
-      if (i < p.count) to.at[i] = x[i * step];
-    }
+    loadLanes(x, walk.stride[n][0], p.count, walk.access[n] == Access::vector && p.count == kLanes,
+              to);
   }
 }
 
@@ -176,15 +197,8 @@ template <class T, int N, int kLanes>
 __device__ __forceinline__ void storeGroup(const Walk<N, kLanes>& walk, const Place<N>& p, int n,
                                            T* y, const Vector<T, kLanes>& from) {
   y += p.at[n];
-  if (walk.access[n] == Access::vector && p.count == kLanes) {
-    storeVector(y, from);
-  } else {
-    const int64_t step = walk.stride[n][0];
-#pragma unroll
-    for (int i = 0; i < kLanes; ++i) {
-      if (i < p.count) y[i * step] = from.at[i];
-    }
-  }
+  storeLanes(y, walk.stride[n][0], p.count, walk.access[n] == Access::vector && p.count == kLanes,
+             from);
 }
 
 }  // namespace longspan::cuda

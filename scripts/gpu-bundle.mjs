@@ -66,6 +66,7 @@ main(() => {
     ...process.env,
     LONGSPAN_CUDA: 'on',
     LONGSPAN_CUDA_ARCHITECTURES: process.env.LONGSPAN_CUDA_ARCHITECTURES || '80,90a',
+    LONGSPAN_UNITY: 'off', // the kernel programs are linked from objects of single files
   };
   const built = path.join(root, 'build', 'cuda', 'build', 'Release', 'longspan.node');
   if (!isFresh(built, buildOptions(env))) buildNative({ binary: built, env });

@@ -11,10 +11,10 @@
 // at the price of computing P and dS on both sides.
 #pragma once
 
-#include "cuda/any_element.cuh"
 #include "cuda/attention/planted.cuh"
 #include "cuda/attention/problem.cuh"
 #include "cuda/attention/softmax.cuh"
+#include "cuda/dispatch.cuh"
 
 namespace longspan::cuda {
 
@@ -40,7 +40,7 @@ __global__ void __launch_bounds__(128) attentionBackwardPrepare(BackwardArgument
   const int b = static_cast<int>(at / p.queries / p.queryHeads);
   float sum = 0;
   if (a.hasGradO) {
-    asFloating(dtype, [&](auto tag) {
+    dispatchNarrow(dtype, [&](auto tag) {
       using T = typename decltype(tag)::type;
       const Rows<T> o = rowsOf<T>(a.o, b, h, p.valueDim), g = rowsOf<T>(a.gradO, b, h, p.valueDim);
       for (int d = lane; d < p.valueDim; d += 32)

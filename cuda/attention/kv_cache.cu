@@ -9,7 +9,7 @@
 // few MB at most) takes the time of two launches, about 4 us; reordering 0.8 of 4.3 TB/s. Not yet
 // run on hardware.
 #include "cpp/ops/attention/kv_cache.h"
-#include "cuda/any_element.cuh"
+#include "cuda/dispatch.cuh"
 #include "cuda/elementwise.cuh"
 
 namespace longspan::cuda {
@@ -37,13 +37,13 @@ struct CacheCopy {
 };
 
 // What becomes of an entry: rows [0, count) of entry `source` go to rows from `target` on.
-struct Move {
+struct EntryCopy {
   int64_t source = 0, target = 0, count = 0;
   bool valid = false;
 };
 
-__device__ __forceinline__ Move moveOf(const CacheCopy& c, int64_t entry) {
-  Move m;
+__device__ __forceinline__ EntryCopy copyOf(const CacheCopy& c, int64_t entry) {
+  EntryCopy m;
   if (c.indices.data != nullptr) {
     m.source = c.indices[entry];
     m.valid = m.source >= 0 && m.source < c.oldEntries;
@@ -75,7 +75,7 @@ __device__ __forceinline__ void copyUnits(const CacheCopy& c) {
     const int64_t line = i / units, unit = i - line * units;
     const int64_t row = line % c.rows, head = line / c.rows % c.heads;
     const int64_t entry = line / c.rows / c.heads;
-    const Move m = moveOf(c, entry);
+    const EntryCopy m = copyOf(c, entry);
     if (!m.valid) {
       Vector<uint8_t, sizeof(Unit)> nan;  // all bits set, whatever the float
 #pragma unroll
@@ -92,13 +92,13 @@ __device__ __forceinline__ void copyUnits(const CacheCopy& c) {
 __global__ void __launch_bounds__(kThreads)
     cacheCopyKernel(const __grid_constant__ CacheCopy c, int unitBytes) {
   if (unitBytes == 16) return copyUnits<uint4>(c);
-  asBits(unitBytes, [&](auto tag) { copyUnits<typename decltype(tag)::type>(c); });
+  dispatchBits(unitBytes, [&](auto tag) { copyUnits<typename decltype(tag)::type>(c); });
 }
 
 __global__ void __launch_bounds__(kThreads)
     cacheLengthsKernel(const __grid_constant__ CacheCopy c, const Indices newLengths) {
   for (int64_t entry = gridThread(); entry < c.entries; entry += gridThreads()) {
-    const Move m = moveOf(c, entry);
+    const EntryCopy m = copyOf(c, entry);
     const int64_t invalid =
         c.indices.data == nullptr ? c.lengths[entry] : min(int64_t{1}, c.capacity);
     newLengths.data[entry * newLengths.step] =

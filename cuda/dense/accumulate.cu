@@ -8,7 +8,7 @@ namespace longspan::cuda {
 namespace {
 
 template <class T>
-struct Sum {
+struct AddGradients {
   static constexpr int kViews = 3, kLanes = kLanesOf<T>;
   struct Loaded {
     Vector<T, kLanes> a, b;
@@ -35,8 +35,8 @@ struct Sum {
 Status accumulate(const ops::Accumulate& p, Context& context) {
   return dispatchNarrow(p.y.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
-    return elementwise(Sum<T>{p.a.data<T>(), p.b.data<T>(), p.y.data<T>()}, {&p.a, &p.b, &p.y},
-                       context);
+    return elementwise(AddGradients<T>{p.a.data<T>(), p.b.data<T>(), p.y.data<T>()},
+                       {&p.a, &p.b, &p.y}, context);
   });
 }
 

@@ -17,7 +17,7 @@ namespace {
 using ops::Activation;
 
 template <class T>
-struct Slope {
+struct ActivationGradient {
   static constexpr int kViews = 3, kLanes = kLanesOf<T>;
   struct Loaded {
     Vector<T, kLanes> grad, kept;
@@ -65,20 +65,6 @@ struct Columns {
 };
 
 template <class T>
-__device__ __forceinline__ void fetch(const T* x, int64_t step, int n, bool vector,
-                                      Vector<T, Columns<T>::kLanes>& to) {
-  if (vector) {
-    loadVector(x, to);
-  } else {
-#pragma unroll
-    for (int j = 0; j < Columns<T>::kLanes; ++j) {
-      to.at[j] = T{};
-      if (j < n) to.at[j] = x[j * step];
-    }
-  }
-}
-
-template <class T>
 __global__ void __launch_bounds__(kThreads)
     columnsKernel(const __grid_constant__ Columns<T> c, const __grid_constant__ Walk<2, 1> rowAt) {
   constexpr int kLanes = Columns<T>::kLanes;
@@ -95,9 +81,9 @@ __global__ void __launch_bounds__(kThreads)
   for (int64_t row = begin + y; within && row < end; row += down) {
     const auto p = rowAt.place(row);
     Vector<T, kLanes> grad, kept;
-    fetch(c.gradY + p.at[0] + column * c.gradStep, c.gradStep, n, c.vector, grad);
+    loadLanes(c.gradY + p.at[0] + column * c.gradStep, c.gradStep, n, c.vector, grad);
     if (c.kept != nullptr) {
-      fetch(c.kept + p.at[1] + column * c.keptStep, c.keptStep, n, c.vector, kept);
+      loadLanes(c.kept + p.at[1] + column * c.keptStep, c.keptStep, n, c.vector, kept);
     }
 #pragma unroll
     for (int j = 0; j < kLanes; ++j) {
@@ -107,15 +93,7 @@ __global__ void __launch_bounds__(kThreads)
       grad.at[j] = fromFloat<T>(g);
     }
     if (c.kept == nullptr) continue;
-    T* const to = c.gradX + row * c.columns + column;
-    if (c.vector) {
-      storeVector(to, grad);
-    } else {
-#pragma unroll
-      for (int j = 0; j < kLanes; ++j) {
-        if (j < n) to[j] = grad.at[j];
-      }
-    }
+    storeLanes(c.gradX + row * c.columns + column, 1, n, c.vector, grad);
   }
 #pragma unroll
   for (int j = 0; j < kLanes; ++j) shares[j * kThreads + threadIdx.x] = sum[j];
@@ -201,7 +179,7 @@ Status activationBackward(const ops::ActivationBackward& p, Context& context) {
     if (p.wantBias) return sumColumns<T>(p, context);
     if (!p.gradX.defined()) return Status();
     return elementwise<1>(
-        Slope<T>{p.gradY.data<T>(), p.kept.data<T>(), p.gradX.data<T>(), p.activation},
+        ActivationGradient<T>{p.gradY.data<T>(), p.kept.data<T>(), p.gradX.data<T>(), p.activation},
         {&p.gradY, &p.kept, &p.gradX}, context);
   });
 }

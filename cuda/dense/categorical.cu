@@ -18,9 +18,9 @@
 namespace longspan::cuda {
 namespace {
 
-constexpr int kThreads = 256;
-constexpr int kPerThread = 8;
-constexpr int64_t kPiece = kThreads * kPerThread;  // classes of a block
+constexpr int kDrawThreads = 256;
+constexpr int kLogitsPerThread = 8;
+constexpr int64_t kPiece = kDrawThreads * kLogitsPerThread;  // classes of a block
 
 struct Top {
   float value;
@@ -37,7 +37,7 @@ struct MergeTops {
 
 enum class Way : int { best, byIndex, byOrder };
 
-struct Draw {
+struct CategoricalDraw {
   RowSet logits;
   DType dtype;
   const int32_t* state;
@@ -51,19 +51,20 @@ struct Draw {
   Way way;
 };
 
-__device__ __forceinline__ float logitAt(const Draw& p, int64_t base, int64_t v) {
+__device__ __forceinline__ float logitAt(const CategoricalDraw& p, int64_t base, int64_t v) {
   const int64_t at = base + v * p.logits.step;
   if (p.dtype == DType::f16) return toFloat(static_cast<const f16*>(p.logits.data)[at]);
   if (p.dtype == DType::bf16) return toFloat(static_cast<const bf16*>(p.logits.data)[at]);
   return static_cast<const float*>(p.logits.data)[at];
 }
 
-__device__ __forceinline__ double weightAt(const Draw& p, int64_t base, int64_t v, float top) {
+__device__ __forceinline__ double weightAt(const CategoricalDraw& p, int64_t base, int64_t v,
+                                           float top) {
   return exp((static_cast<double>(logitAt(p, base, v)) - static_cast<double>(top)) / p.temperature);
 }
 
 // The largest logit of a row, from those of its pieces.
-__device__ __forceinline__ Top topOf(const Draw& p, int64_t row, Team& team) {
+__device__ __forceinline__ Top topOf(const CategoricalDraw& p, int64_t row, Team& team) {
   Top top{0, -1, 0};
   for (int64_t i = team.rank; i < p.pieces; i += team.size) {
     top = MergeTops{}(top, p.tops[row * p.pieces + i]);
@@ -71,14 +72,15 @@ __device__ __forceinline__ Top topOf(const Draw& p, int64_t row, Team& team) {
   return team.all(top, MergeTops{});
 }
 
-__global__ void __launch_bounds__(kThreads) findTops(const __grid_constant__ Draw p) {
+__global__ void __launch_bounds__(kDrawThreads)
+    findTops(const __grid_constant__ CategoricalDraw p) {
   LONGSPAN_SHARED(shared);
-  Team team(kThreads, shared);
+  Team team(kDrawThreads, shared);
   const int64_t row = blockIdx.x / p.pieces, first = (blockIdx.x - row * p.pieces) * kPiece;
   const int64_t base = p.logits.axes.at(row), end = min(p.logits.length, first + kPiece);
   Top top{0, -1, 0};
 #pragma unroll 4
-  for (int64_t v = first + team.rank; v < end; v += kThreads) {
+  for (int64_t v = first + team.rank; v < end; v += kDrawThreads) {
     const float x = logitAt(p, base, v);
     top = MergeTops{}(top, {x, static_cast<int32_t>(v), x < INFINITY ? 0 : 1});
   }
@@ -86,14 +88,15 @@ __global__ void __launch_bounds__(kThreads) findTops(const __grid_constant__ Dra
   if (team.rank == 0) p.tops[blockIdx.x] = top;
 }
 
-__global__ void __launch_bounds__(kThreads) sumMasses(const __grid_constant__ Draw p) {
+__global__ void __launch_bounds__(kDrawThreads)
+    sumMasses(const __grid_constant__ CategoricalDraw p) {
   LONGSPAN_SHARED(shared);
-  Team team(kThreads, shared);
+  Team team(kDrawThreads, shared);
   const int64_t row = blockIdx.x / p.pieces, first = (blockIdx.x - row * p.pieces) * kPiece;
   const int64_t base = p.logits.axes.at(row), end = min(p.logits.length, first + kPiece);
   const float top = topOf(p, row, team).value;
   double mass = 0;
-  for (int64_t v = first + team.rank; v < end; v += kThreads) mass += weightAt(p, base, v, top);
+  for (int64_t v = first + team.rank; v < end; v += kDrawThreads) mass += weightAt(p, base, v, top);
   mass = team.all(mass, Add{});
   if (team.rank == 0) p.masses[blockIdx.x] = mass;
 }
@@ -127,10 +130,10 @@ template <class F>
 __device__ __forceinline__ Found walk(Team& team, int64_t first, int64_t end, double bound,
                                       bool reaches, double& held, int32_t& last, F&& weight) {
   for (int64_t begin = first; begin < end; begin += kPiece) {
-    double w[kPerThread], sum = 0, total;
-    const int64_t own = begin + team.rank * kPerThread;
+    double w[kLogitsPerThread], sum = 0, total;
+    const int64_t own = begin + team.rank * kLogitsPerThread;
 #pragma unroll
-    for (int j = 0; j < kPerThread; ++j) {
+    for (int j = 0; j < kLogitsPerThread; ++j) {
       w[j] = own + j < end ? weight(own + j) : 0;
       sum += w[j];
     }
@@ -138,7 +141,7 @@ __device__ __forceinline__ Found walk(Team& team, int64_t first, int64_t end, do
     Found found{0, INT32_MAX};
     int32_t positive = -1;
 #pragma unroll
-    for (int j = 0; j < kPerThread; ++j) {
+    for (int j = 0; j < kLogitsPerThread; ++j) {
       running += w[j];
       if (!(w[j] > 0)) continue;
       const bool there = reaches ? running >= bound : running > bound;
@@ -154,8 +157,8 @@ __device__ __forceinline__ Found walk(Team& team, int64_t first, int64_t end, do
 }
 
 // The class where the running sum over all, by index, exceeds u times the whole.
-__device__ __forceinline__ int32_t drawByIndex(const Draw& p, int64_t row, float top, double u,
-                                               Team& team) {
+__device__ __forceinline__ int32_t drawByIndex(const CategoricalDraw& p, int64_t row, float top,
+                                               double u, Team& team) {
   const double* masses = p.masses + row * p.pieces;
   double mass = 0;
   for (int64_t i = 0; i < p.pieces; ++i) mass += masses[i];
@@ -177,8 +180,8 @@ __device__ __forceinline__ int32_t drawByIndex(const Draw& p, int64_t row, float
 }
 
 // The same among the fewest of the `limit` largest that hold a share topP of their mass.
-__device__ __forceinline__ int32_t drawByOrder(const Draw& p, int64_t row, float top, double u,
-                                               Team& team) {
+__device__ __forceinline__ int32_t drawByOrder(const CategoricalDraw& p, int64_t row, float top,
+                                               double u, Team& team) {
   const int32_t* order = p.order + row * p.limit;
   const int64_t base = p.logits.axes.at(row);
   const auto weight = [&](int64_t place) { return weightAt(p, base, order[place], top); };
@@ -203,9 +206,10 @@ __device__ __forceinline__ int32_t drawByOrder(const Draw& p, int64_t row, float
 }
 
 // A block per row.
-__global__ void __launch_bounds__(kThreads) drawRows(const __grid_constant__ Draw p) {
+__global__ void __launch_bounds__(kDrawThreads)
+    drawRows(const __grid_constant__ CategoricalDraw p) {
   LONGSPAN_SHARED(shared);
-  Team team(kThreads, shared);
+  Team team(kDrawThreads, shared);
   const int64_t row = blockIdx.x;
   const Top top = topOf(p, row, team);
   int32_t id = top.index;
@@ -220,13 +224,13 @@ __global__ void __launch_bounds__(kThreads) drawRows(const __grid_constant__ Dra
 }
 
 // What is computed and where it lies in the workspace.
-struct Plan {
+struct DrawPlan {
   int64_t rows, classes, pieces, limit;
   Way way;
   bool masses;
   size_t topsAt = 0, massesAt = 0, orderAt = 0, sortAt = 0, bytes = 0;
 
-  explicit Plan(const ops::Categorical& p)
+  explicit DrawPlan(const ops::Categorical& p)
       : rows(p.ids.numel()),
         classes(p.logits.dim(-1)),
         pieces((classes + kPiece - 1) / kPiece),
@@ -250,22 +254,22 @@ struct Plan {
 };
 
 Status categorical(const ops::Categorical& o, Context& context) {
-  const Plan plan(o);
+  const DrawPlan plan(o);
   if (plan.rows == 0) return {};
   std::byte* workspace = context.workspace.data;
-  Draw p{RowSet(o.logits),
-         o.logits.dtype,
-         addressOf<int32_t>(o.state),
-         addressOf<int32_t>(o.ids),
-         o.temperature,
-         o.topP,
-         plan.pieces,
-         plan.limit,
-         reinterpret_cast<Top*>(workspace + plan.topsAt),
-         plan.masses ? reinterpret_cast<double*>(workspace + plan.massesAt) : nullptr,
-         reinterpret_cast<int32_t*>(workspace + plan.orderAt),
-         plan.way};
-  const dim3 all(static_cast<uint32_t>(plan.rows * plan.pieces)), block(kThreads);
+  CategoricalDraw p{RowSet(o.logits),
+                    o.logits.dtype,
+                    addressOf<int32_t>(o.state),
+                    addressOf<int32_t>(o.ids),
+                    o.temperature,
+                    o.topP,
+                    plan.pieces,
+                    plan.limit,
+                    reinterpret_cast<Top*>(workspace + plan.topsAt),
+                    plan.masses ? reinterpret_cast<double*>(workspace + plan.massesAt) : nullptr,
+                    reinterpret_cast<int32_t*>(workspace + plan.orderAt),
+                    plan.way};
+  const dim3 all(static_cast<uint32_t>(plan.rows * plan.pieces)), block(kDrawThreads);
   LONGSPAN_RETURN_IF_ERROR(launched(launch(findTops, all, block, kTeamScratch, context.stream, p)));
   if (plan.masses) {
     LONGSPAN_RETURN_IF_ERROR(
@@ -282,7 +286,7 @@ Status categorical(const ops::Categorical& o, Context& context) {
                          context.stream, p));
 }
 
-size_t categoricalWorkspace(const ops::Categorical& p, const Gpu&) { return Plan(p).bytes; }
+size_t categoricalWorkspace(const ops::Categorical& p, const Gpu&) { return DrawPlan(p).bytes; }
 
 LONGSPAN_CUDA_OPERATOR_WITH_WORKSPACE(Categorical, categorical, categoricalWorkspace);
 

@@ -98,7 +98,8 @@ struct Relation {
   __device__ __forceinline__ void finish(const Walk<3, kLanes>& walk, const Place<3>& p,
                                          Loaded&) const {
     if constexpr (!kIntegers) {
-      asFloating(a.dtype, [&](auto tag) { relate<typename decltype(tag)::type, float>(walk, p); });
+      dispatchNarrow(a.dtype,
+                     [&](auto tag) { relate<typename decltype(tag)::type, float>(walk, p); });
     } else if (a.dtype == DType::u8) {
       integers<uint8_t>(walk, p);
     } else {

@@ -54,7 +54,7 @@ struct ConvertAny {
   }
 };
 
-constexpr int kTile = 64;
+constexpr int kTransposeTile = 64;
 
 // A plane of `rows` x `columns`, x contiguous along rows, y along columns, repeated over the outer
 // axes of `planes`.
@@ -69,23 +69,25 @@ __global__ void __launch_bounds__(kThreads)
                     const __grid_constant__ Walk<2, 1> outer) {
   LONGSPAN_SHARED(shared);
   U* const tile = reinterpret_cast<U*>(shared);  // (columns, rows + 1)
-  const int lane = static_cast<int>(threadIdx.x) % kTile;
-  const int line = static_cast<int>(threadIdx.x) / kTile;
-  constexpr int kLines = kThreads / kTile;
+  const int lane = static_cast<int>(threadIdx.x) % kTransposeTile;
+  const int line = static_cast<int>(threadIdx.x) / kTransposeTile;
+  constexpr int kLines = kThreads / kTransposeTile;
   const int64_t tiles = planes.tilesDown * planes.tilesAcross;
   for (int64_t item = blockIdx.x; item < tiles * planes.count; item += gridDim.x) {
     const auto p = outer.place(item / tiles);
-    const int64_t row = item % tiles / planes.tilesAcross * kTile;
-    const int64_t column = item % planes.tilesAcross * kTile;
-    for (int j = line; j < kTile; j += kLines) {
+    const int64_t row = item % tiles / planes.tilesAcross * kTransposeTile;
+    const int64_t column = item % planes.tilesAcross * kTransposeTile;
+    for (int j = line; j < kTransposeTile; j += kLines) {
       if (row + lane < planes.rows && column + j < planes.columns) {
-        tile[j * (kTile + 1) + lane] = x[p.at[0] + row + lane + (column + j) * planes.xColumn];
+        tile[j * (kTransposeTile + 1) + lane] =
+            x[p.at[0] + row + lane + (column + j) * planes.xColumn];
       }
     }
     __syncthreads();
-    for (int i = line; i < kTile; i += kLines) {
+    for (int i = line; i < kTransposeTile; i += kLines) {
       if (row + i < planes.rows && column + lane < planes.columns) {
-        y[p.at[1] + (row + i) * planes.yRow + column + lane] = tile[lane * (kTile + 1) + i];
+        y[p.at[1] + (row + i) * planes.yRow + column + lane] =
+            tile[lane * (kTransposeTile + 1) + i];
       }
     }
     __syncthreads();
@@ -120,8 +122,8 @@ Status transpose(const TensorView& x, const TensorView& y, const Walk<2, 1>& wal
   Planes planes{};
   planes.rows = walk.shape[axis];
   planes.columns = walk.inner;
-  planes.tilesDown = (planes.rows + kTile - 1) / kTile;
-  planes.tilesAcross = (planes.columns + kTile - 1) / kTile;
+  planes.tilesDown = (planes.rows + kTransposeTile - 1) / kTransposeTile;
+  planes.tilesAcross = (planes.columns + kTransposeTile - 1) / kTransposeTile;
   planes.xColumn = walk.stride[0][0];
   planes.yRow = walk.stride[1][1 + axis];
   const TensorView xs = outerAxes(walk, 0, axis), ys = outerAxes(walk, 1, axis);
@@ -130,8 +132,8 @@ Status transpose(const TensorView& x, const TensorView& y, const Walk<2, 1>& wal
   const int64_t items = planes.tilesDown * planes.tilesAcross * planes.count;
   if (items == 0) return {};
   return launched(launch(transposeKernel<U>, dim3(blocksFor(items, context.gpu, 1)), dim3(kThreads),
-                         kTile * (kTile + 1) * sizeof(U), context.stream, x.data<U>(), y.data<U>(),
-                         planes, outer));
+                         kTransposeTile * (kTransposeTile + 1) * sizeof(U), context.stream,
+                         x.data<U>(), y.data<U>(), planes, outer));
 }
 
 template <class From, class To>
@@ -155,7 +157,7 @@ Status moveElements(const TensorView& x, const TensorView& y, Context& context) 
   if (x.dtype == DType::f64) {
     return elementwise(ConvertAny{AnyElements(x), AnyElements(y)}, {&x, &y}, context);
   }
-  return withElement(x.dtype, [&](auto tag) {
+  return dispatchBits(sizeOf(x.dtype), [&](auto tag) {
     using U = typename decltype(tag)::type;
     const Walk<2, 1> walk({&x, &y});
     if (const int axis = rowAxis(walk); axis >= 0) return transpose<U>(x, y, walk, axis, context);

@@ -8,17 +8,17 @@
 // of copy speed is expected of an H200, somewhat less where rows are no multiple of 16 bytes. Not
 // yet run on hardware.
 #include "cpp/ops/dense/cross_entropy.h"
-#include "cuda/any_element.cuh"
 #include "cuda/context.h"
+#include "cuda/dispatch.cuh"
 #include "cuda/rows.cuh"
 
 namespace longspan::cuda {
 namespace {
 
-constexpr int kElements = 16;  // that a thread has under way
-constexpr int kThreads = 512;  // of the block that adds the losses
+constexpr int kLossElements = 16;  // that a thread has under way
+constexpr int kLossThreads = 512;  // of the block that adds the losses
 
-struct Wanted {
+struct LossGradient {
   float everywhere, onTarget, onIgnored, entropy;
 };
 
@@ -29,7 +29,7 @@ struct Entropy {
   const float* gradLoss;  // of one element or one per row
   Axes gradLosses;
   float *losses, *lse, *loss, *count;  // loss: null where losses are the result
-  Wanted q;
+  LossGradient q;
   float zLoss;
   int64_t ignoreIndex;
   bool mean;
@@ -39,7 +39,7 @@ template <class T, bool kAligned>
 __device__ __forceinline__ void crossEntropyRow(const Entropy& p, int teamSize) {
   LONGSPAN_SHARED(shared);
   Team team(teamSize, shared);
-  const int64_t index = rowOfTeam(team), tile = static_cast<int64_t>(kElements) * team.size;
+  const int64_t index = rowOfTeam(team), tile = static_cast<int64_t>(kLossElements) * team.size;
   const bool exists = index < p.logits.axes.count;
   const Row<T, kAligned> x(p.logits, index);
   const int64_t target = exists ? p.target[p.targets.at(index)] : p.ignoreIndex;
@@ -48,7 +48,7 @@ __device__ __forceinline__ void crossEntropyRow(const Entropy& p, int teamSize) 
   Exponentials e = Exponentials::none();
   float plain = 0;
   for (int64_t first = -x.skew(); counts && first < x.length; first += tile) {
-    float at[kElements];
+    float at[kLossElements];
     loadTile(x, first, team, at, -INFINITY);
     Exponentials next{e.top, 0};
 #pragma unroll
@@ -59,7 +59,7 @@ __device__ __forceinline__ void crossEntropyRow(const Entropy& p, int teamSize) 
     for (float v : at) next.sum += expf(v - shift);
     e = next;
     if (p.q.everywhere != 0) {
-      eachOfTile<T, kElements>(x.length, first, team, [&](int k, int64_t) { plain += at[k]; });
+      eachOfTile<T, kLossElements>(x.length, first, team, [&](int k, int64_t) { plain += at[k]; });
     }
   }
   e = team.all(e, MergeExponentials{});
@@ -88,8 +88,8 @@ __global__ void __launch_bounds__(Teams::kMost, 2)
 
 __global__ void __launch_bounds__(Teams::kMost, 2)
     crossEntropyAnyRows(const __grid_constant__ Entropy p, DType dtype, int teamSize) {
-  asFloating(dtype,
-             [&](auto tag) { crossEntropyRow<typename decltype(tag)::type, false>(p, teamSize); });
+  dispatchNarrow(
+      dtype, [&](auto tag) { crossEntropyRow<typename decltype(tag)::type, false>(p, teamSize); });
 }
 
 struct Total {
@@ -102,11 +102,11 @@ struct MergeTotals {
   }
 };
 
-__global__ void __launch_bounds__(kThreads) sumLosses(const __grid_constant__ Entropy p) {
+__global__ void __launch_bounds__(kLossThreads) sumLosses(const __grid_constant__ Entropy p) {
   LONGSPAN_SHARED(shared);
-  Team team(kThreads, shared);
+  Team team(kLossThreads, shared);
   Total total{0, 0};
-  for (int64_t row = team.rank; row < p.targets.count; row += kThreads) {
+  for (int64_t row = team.rank; row < p.targets.count; row += kLossThreads) {
     if (p.target[p.targets.at(row)] == p.ignoreIndex) continue;
     total.loss += p.losses[row];
     total.count += 1;
@@ -123,7 +123,7 @@ template <class T, bool kAligned>
 __global__ void __launch_bounds__(Teams::kMost, kAligned && sizeof(T) == 2 ? 2 : 1)
     crossEntropyBackwardRows(const __grid_constant__ Entropy p, int teamSize) {
   // Single accesses of f32 need the registers for their addresses.
-  constexpr int kHeld = kAligned || sizeof(T) == 2 ? kElements : kElements / 2;
+  constexpr int kHeld = kAligned || sizeof(T) == 2 ? kLossElements : kLossElements / 2;
   const Team team(teamSize, nullptr);
   const int64_t index = rowOfTeam(team), tile = static_cast<int64_t>(kHeld) * team.size;
   if (index >= p.logits.axes.count) return;
@@ -155,7 +155,7 @@ __global__ void __launch_bounds__(Teams::kMost, kAligned && sizeof(T) == 2 ? 2 :
 }
 
 template <class P>
-Entropy common(const P& o) {
+Entropy entropyOf(const P& o) {
   const auto q = ops::wantedDistribution(o.smoothing, o.over, o.ignoreIndex, o.logits.dim(-1));
   Entropy p{};
   p.logits = RowSet(o.logits);
@@ -172,12 +172,12 @@ Entropy common(const P& o) {
 }
 
 Status crossEntropy(const ops::CrossEntropy& o, Context& context) {
-  Entropy p = common(o);
+  Entropy p = entropyOf(o);
   const bool each = o.reduction == ops::Reduction::none;
   p.losses = each ? addressOf<float>(o.loss) : reinterpret_cast<float*>(context.workspace.data);
   p.loss = each ? nullptr : addressOf<float>(o.loss);
   if (p.logits.axes.count > 0) {
-    const Teams teams(p.logits.length, kElements);
+    const Teams teams(p.logits.length, kLossElements);
     const dim3 grid = teams.grid(p.logits.axes.count);
     LONGSPAN_RETURN_IF_ERROR(dispatchNarrow(o.logits.dtype, [&](auto tag) {
       if (!p.logits.wide) {
@@ -188,7 +188,7 @@ Status crossEntropy(const ops::CrossEntropy& o, Context& context) {
                              kTeamScratch, context.stream, p, teams.size));
     }));
   }
-  return launched(launch(sumLosses, dim3(1), dim3(kThreads), kTeamScratch, context.stream, p));
+  return launched(launch(sumLosses, dim3(1), dim3(kLossThreads), kTeamScratch, context.stream, p));
 }
 
 size_t crossEntropyWorkspace(const ops::CrossEntropy& p, const Gpu&) {
@@ -198,11 +198,11 @@ size_t crossEntropyWorkspace(const ops::CrossEntropy& p, const Gpu&) {
 
 Status crossEntropyBackward(const ops::CrossEntropyBackward& o, Context& context) {
   if (o.logits.numel() == 0) return {};
-  Entropy p = common(o);
+  Entropy p = entropyOf(o);
   p.gradLogits = RowSet(o.gradLogits);
   p.gradLoss = addressOf<float>(o.gradLoss);
   p.gradLosses = Axes::of(o.gradLoss);
-  const Teams teams(p.logits.length, kElements);
+  const Teams teams(p.logits.length, kLossElements);
   return dispatchNarrow(o.logits.dtype, [&](auto tag) {
     return withAlignment(p.logits.wide && p.gradLogits.wide, [&](auto aligned) {
       return launched(launch(crossEntropyBackwardRows<typename decltype(tag)::type, aligned.value>,

@@ -8,8 +8,8 @@
 #include <algorithm>
 
 #include "cpp/ops/dense/cumsum.h"
-#include "cuda/any_element.cuh"
 #include "cuda/context.h"
+#include "cuda/dispatch.cuh"
 #include "cuda/rows.cuh"
 
 namespace longspan::cuda {
@@ -17,12 +17,12 @@ namespace {
 
 constexpr int kColumnThreads = 128;
 
-struct Plan {
+struct CumsumPlan {
   RowSet x, y;
   bool across;
   int64_t piece, pieces;
 
-  explicit Plan(const ops::Cumsum& p)
+  explicit CumsumPlan(const ops::Cumsum& p)
       : x(p.x, static_cast<int>(p.axis)), y(p.y, static_cast<int>(p.axis)), across(y.step != 1) {
     // What keeps a GPU busy, and the least length of a piece.
     const int64_t wanted = across ? 131072 : 1024, least = across ? 64 : 8192;
@@ -44,7 +44,7 @@ __device__ __forceinline__ void asSummed(DType dtype, F&& f) {
   if constexpr (std::is_integral_v<A>) {
     f(Tag<int32_t>{});
   } else {
-    asFloating(dtype, static_cast<F&&>(f));
+    dispatchNarrow(dtype, static_cast<F&&>(f));
   }
 }
 
@@ -71,7 +71,7 @@ __device__ __forceinline__ int64_t elementAt(int64_t i, int64_t length, bool rev
   return reverse ? length - 1 - i : i;
 }
 
-constexpr int kLanes = 4;  // elements of a thread in a tile
+constexpr int kTileLanes = 4;  // elements of a thread in a tile
 
 // sums: null where lines are not cut, else [lines][pieces]. onlySums: the first of two passes.
 template <class A>
@@ -93,45 +93,46 @@ __global__ void __launch_bounds__(Teams::kMost, 1)
   }
   // Blocks hold several teams only where lines are short and whole: all teams take one turn.
   for (int64_t first = begin; first == begin || first < end;
-       first += static_cast<int64_t>(kLanes) * team.size) {
-    const int64_t at = first + team.rank * kLanes;
-    const int64_t low = reverse ? length - kLanes - at : at;  // of the run, in memory
-    A upTo[kLanes];
+       first += static_cast<int64_t>(kTileLanes) * team.size) {
+    const int64_t at = first + team.rank * kTileLanes;
+    const int64_t low = reverse ? length - kTileLanes - at : at;  // of the run, in memory
+    A upTo[kTileLanes];
     asSummed<A>(dtype, [&](auto tag) {
       using T = typename decltype(tag)::type;
       const T* x = static_cast<const T*>(xs.data) + startX;
       if (xs.wide && at < end) {
-        Vector<T, kLanes> v;
+        Vector<T, kTileLanes> v;
         loadVector(x + low, v);
 #pragma unroll
-        for (int j = 0; j < kLanes; ++j) upTo[j] = widened<A>(v.at[reverse ? kLanes - 1 - j : j]);
+        for (int j = 0; j < kTileLanes; ++j)
+          upTo[j] = widened<A>(v.at[reverse ? kTileLanes - 1 - j : j]);
       } else {
 #pragma unroll
-        for (int j = 0; j < kLanes; ++j) {
+        for (int j = 0; j < kTileLanes; ++j) {
           upTo[j] = A{};
           if (at + j < end) upTo[j] = widened<A>(x[elementAt(at + j, length, reverse) * xs.step]);
         }
       }
     });
 #pragma unroll
-    for (int j = 1; j < kLanes; ++j) upTo[j] += upTo[j - 1];
+    for (int j = 1; j < kTileLanes; ++j) upTo[j] += upTo[j - 1];
     A total;
-    const A offset = carry + team.before(upTo[kLanes - 1], total);
+    const A offset = carry + team.before(upTo[kTileLanes - 1], total);
     carry += total;
     if (onlySums) continue;
     asSummed<A>(dtype, [&](auto tag) {
       using T = typename decltype(tag)::type;
       T* y = static_cast<T*>(ys.data) + startY;
       if (ys.wide && at < end) {
-        Vector<T, kLanes> v;
+        Vector<T, kTileLanes> v;
 #pragma unroll
-        for (int j = 0; j < kLanes; ++j) {
-          v.at[j] = rounded<T>(offset + upTo[reverse ? kLanes - 1 - j : j]);
+        for (int j = 0; j < kTileLanes; ++j) {
+          v.at[j] = rounded<T>(offset + upTo[reverse ? kTileLanes - 1 - j : j]);
         }
         storeVector(y + low, v);
       } else {
 #pragma unroll
-        for (int j = 0; j < kLanes; ++j) {
+        for (int j = 0; j < kTileLanes; ++j) {
           const T value = rounded<T>(offset + upTo[j]);
           if (at + j < end) y[elementAt(at + j, length, reverse) * ys.step] = value;
         }
@@ -168,7 +169,8 @@ __global__ void __launch_bounds__(kColumnThreads, 8)
 }
 
 template <class A>
-Status scan(const ops::Cumsum& p, const Plan& plan, A* sums, bool onlySums, Context& context) {
+Status scan(const ops::Cumsum& p, const CumsumPlan& plan, A* sums, bool onlySums,
+            Context& context) {
   const int64_t lines = plan.x.axes.count;
   if (plan.across) {
     const dim3 grid(static_cast<uint32_t>((lines + kColumnThreads - 1) / kColumnThreads),
@@ -176,7 +178,7 @@ Status scan(const ops::Cumsum& p, const Plan& plan, A* sums, bool onlySums, Cont
     return launched(launch(scanColumns<A>, grid, dim3(kColumnThreads), 0, context.stream, plan.x,
                            plan.y, p.x.dtype, sums, plan.piece, onlySums, p.reverse));
   }
-  const Teams teams(plan.piece, kLanes);
+  const Teams teams(plan.piece, kTileLanes);
   return launched(launch(scanRows<A>, teams.grid(lines * plan.pieces), teams.block(), kTeamScratch,
                          context.stream, plan.x, plan.y, p.x.dtype, sums, plan.piece, plan.pieces,
                          onlySums, p.reverse, teams.size));
@@ -184,7 +186,7 @@ Status scan(const ops::Cumsum& p, const Plan& plan, A* sums, bool onlySums, Cont
 
 template <class A>
 Status scanAll(const ops::Cumsum& p, Context& context) {
-  const Plan plan(p);
+  const CumsumPlan plan(p);
   A* sums = nullptr;
   if (plan.pieces > 1) {
     sums = reinterpret_cast<A*>(context.workspace.data);
@@ -198,7 +200,7 @@ Status cumsum(const ops::Cumsum& p, Context& context) {
   return p.x.dtype == DType::i32 ? scanAll<long long>(p, context) : scanAll<double>(p, context);
 }
 
-size_t cumsumWorkspace(const ops::Cumsum& p, const Gpu&) { return Plan(p).workspace(); }
+size_t cumsumWorkspace(const ops::Cumsum& p, const Gpu&) { return CumsumPlan(p).workspace(); }
 
 LONGSPAN_CUDA_OPERATOR_WITH_WORKSPACE(Cumsum, cumsum, cumsumWorkspace);
 

@@ -65,7 +65,7 @@ __global__ void __launch_bounds__(256)
                    void* gradX, int bytes) {
   const int64_t o = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (o >= kept.count) return;
-  asBits(bytes, [&](auto tag) {
+  dispatchBits(bytes, [&](auto tag) {
     using Bits = typename decltype(tag)::type;
     const Bits grad = static_cast<const Bits*>(gradY)[gradAxes.at(o)];
     static_cast<Bits*>(gradX)[kept.at(o) + reduced.at(index[o])] = grad;

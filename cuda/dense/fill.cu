@@ -27,7 +27,7 @@ struct Constant {
 }  // namespace
 
 Status fill(const ops::Fill& p, Context& context) {
-  return withWideElement(p.y.dtype, [&](auto tag) {
+  return dispatchWideBits(sizeOf(p.y.dtype), [&](auto tag) {
     using U = typename decltype(tag)::type;
     const auto bits = static_cast<U>(elementBits(p.y.dtype, p.value));
     return elementwise(Constant<U>{p.y.data<U>(), bits}, {&p.y}, context);

@@ -99,8 +99,6 @@ __global__ void clipKernel(Slot norm, Slot scale, double maxNorm, float* coeffic
   *coefficient = static_cast<float>((ratio > 1 ? 1 : ratio) * numberOf(scale, 1));
 }
 
-Slot optional(const TensorView& t) { return t.defined() ? slotOf(t) : Slot{}; }
-
 size_t gradNormWorkspace(const ops::GradNorm& p, const Gpu&) {
   return sizeof(Partial) * static_cast<size_t>(ops::optimizerPieces(p.tensors));
 }
@@ -129,13 +127,13 @@ Status gradNorm(const ops::GradNorm& p, Context& context) {
                                own));
       }));
   return launched(launch(normKernel, dim3(1), dim3(kThreads), kShared, context.stream, partial,
-                         pieces, optional(p.scale), p.largest, p.norm.data<float>(),
+                         pieces, optionalSlot(p.scale), p.largest, p.norm.data<float>(),
                          p.nonFinite.data<float>()));
 }
 
 Status clipCoefficient(const ops::ClipCoefficient& p, Context& context) {
   return launched(launch(clipKernel, dim3(1), dim3(1), 0, context.stream, slotOf(p.norm),
-                         optional(p.scale), p.maxNorm, p.coefficient.data<float>()));
+                         optionalSlot(p.scale), p.maxNorm, p.coefficient.data<float>()));
 }
 
 LONGSPAN_CUDA_OPERATOR_WITH_WORKSPACE(GradNorm, gradNorm, gradNormWorkspace);

@@ -5,16 +5,16 @@
 // Cost, n elements: reads x (and residual), writes y (and s), about 8 n FLOPs: 85 to 90 % of copy
 // speed is expected of an H200 for rows of up to 16384 elements. Not yet run on hardware.
 #include "cpp/ops/dense/norm.h"
-#include "cuda/any_element.cuh"
 #include "cuda/context.h"
 #include "cuda/dense/features.cuh"
+#include "cuda/dispatch.cuh"
 
 namespace longspan::cuda {
 namespace {
 
 // That a thread holds; the general way needs more registers for addresses.
 template <bool kAligned>
-inline constexpr int kElements = kAligned ? 32 : 16;
+inline constexpr int kNormElements = kAligned ? 32 : 16;
 
 // One description for both norms: rmsNorm is not centred and has no bias.
 struct Norm {
@@ -29,7 +29,7 @@ struct Norm {
 template <class T, bool kAligned>
 __device__ __forceinline__ void loadSum(const Norm& p, const Row<T, kAligned>& x, int64_t index,
                                         int64_t first, const Team& team,
-                                        float (&s)[kElements<kAligned>], bool store) {
+                                        float (&s)[kNormElements<kAligned>], bool store) {
   if (p.residual.data == nullptr) return loadTile(x, first, team, s);
   const Row<T, kAligned> sum(p.sum, index);
   if (!store) return loadTile(sum, first, team, s);
@@ -38,7 +38,7 @@ __device__ __forceinline__ void loadSum(const Norm& p, const Row<T, kAligned>& x
   constexpr int kWide = kRun<T>;
   const bool inRuns = residual.inRuns(first);
 #pragma unroll
-  for (int k = 0; k < kElements<kAligned>; k += kWide) {
+  for (int k = 0; k < kNormElements<kAligned>; k += kWide) {
     const int64_t at = first + placeOfRun(team, k, kWide);
     float r[kWide];
     loadRow(residual, at, inRuns, r, 0);
@@ -73,9 +73,9 @@ __device__ __forceinline__ void normRow(const Norm& p, int teamSize) {
   Team team(teamSize, shared);
   constexpr int kWide = kRun<T>;
   const int64_t index = rowOfTeam(team),
-                tile = static_cast<int64_t>(kElements<kAligned>) * team.size;
+                tile = static_cast<int64_t>(kNormElements<kAligned>) * team.size;
   const Row<T, kAligned> x(p.x, index), y(p.y, index);
-  float s[kElements<kAligned>];
+  float s[kNormElements<kAligned>];
   Moments m{0, 0, 0};
   for (int64_t first = 0; first == 0 || first < x.length; first += tile) {
     loadSum(p, x, index, first, team, s, true);
@@ -101,7 +101,7 @@ __device__ __forceinline__ void normRow(const Norm& p, int teamSize) {
   for (int64_t first = 0; first < x.length; first += tile) {
     if (p.x.length > tile) loadSum(p, x, index, first, team, s, false);
 #pragma unroll
-    for (int k = 0; k < kElements<kAligned>; k += kWide) {
+    for (int k = 0; k < kNormElements<kAligned>; k += kWide) {
       const int64_t at = first + placeOfRun(team, k, kWide);
       float weight[kWide], bias[kWide];
       loadFeatures<kAligned>(p.weight, at, x.length - at, weight, 1);
@@ -121,7 +121,8 @@ __global__ void __launch_bounds__(Teams::kMost, 1)
 
 __global__ void __launch_bounds__(Teams::kMost, 1)
     normAnyRows(const __grid_constant__ Norm p, DType dtype, int teamSize) {
-  asFloating(dtype, [&](auto tag) { normRow<typename decltype(tag)::type, false>(p, teamSize); });
+  dispatchNarrow(dtype,
+                 [&](auto tag) { normRow<typename decltype(tag)::type, false>(p, teamSize); });
 }
 
 Status forward(const Norm& p, DType dtype, Context& context) {
@@ -129,7 +130,7 @@ Status forward(const Norm& p, DType dtype, Context& context) {
   const auto wide = [](const RowSet& rows) { return rows.data == nullptr || rows.wide; };
   const bool allWide =
       p.x.wide && wide(p.residual) && wide(p.sum) && p.y.wide && p.weight.wide && p.bias.wide;
-  const Teams teams(p.x.length, allWide ? kElements<true> : kElements<false>);
+  const Teams teams(p.x.length, allWide ? kNormElements<true> : kNormElements<false>);
   const dim3 grid = teams.grid(p.x.axes.count);
   if (!allWide) {
     return launched(launch(normAnyRows, grid, teams.block(), kTeamScratch, context.stream, p, dtype,

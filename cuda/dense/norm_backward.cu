@@ -10,14 +10,14 @@
 #include <algorithm>
 
 #include "cpp/ops/dense/norm.h"
-#include "cuda/any_element.cuh"
 #include "cuda/context.h"
 #include "cuda/dense/features.cuh"
+#include "cuda/dispatch.cuh"
 
 namespace longspan::cuda {
 namespace {
 
-constexpr int kElements = 16;  // that a thread holds of each of two rows and two sums
+constexpr int kNormBackwardElements = 16;  // that a thread holds of each of two rows and two sums
 
 struct NormBackward {
   RowSet gradY, gradSum, s, gradS;
@@ -33,7 +33,7 @@ struct RowState {
   float mean, scale, level, slope;
 };
 
-// What the row's gradients have in common, from the sums of d * xhat and of d.
+// What the row's gradients have in normBackwardOf, from the sums of d * xhat and of d.
 __device__ __forceinline__ void finishRow(const NormBackward& p, Sums sums, RowState& r) {
   const float count = static_cast<float>(p.s.length);
   r.level = p.centred ? sums.second / count : 0;
@@ -49,12 +49,12 @@ __device__ __forceinline__ void finishRow(const NormBackward& p, Sums sums, RowS
 // d = g * weight and its sums; g goes into the sums of the weight's gradients where wanted.
 template <class T, bool kAligned>
 __device__ __forceinline__ Sums weigh(const NormBackward& p, const RowState& r, int64_t first,
-                                      const Team& team, const float (&x)[kElements],
-                                      float (&g)[kElements]) {
+                                      const Team& team, const float (&x)[kNormBackwardElements],
+                                      float (&g)[kNormBackwardElements]) {
   constexpr int kWide = kRun<T>;
   Sums sums{0, 0};
 #pragma unroll
-  for (int k = 0; k < kElements; k += kWide) {
+  for (int k = 0; k < kNormBackwardElements; k += kWide) {
     const int64_t at = first + placeOfRun(team, k, kWide);
     float weight[kWide];
     loadFeatures<kAligned>(p.weight, at, p.s.length - at, weight, 1);
@@ -71,29 +71,32 @@ __device__ __forceinline__ Sums weigh(const NormBackward& p, const RowState& r, 
 template <class T, bool kAligned>
 __device__ __forceinline__ void storeGradient(const NormBackward& p, const RowState& r,
                                               int64_t index, int64_t first, const Team& team,
-                                              float (&x)[kElements], const float (&d)[kElements]) {
+                                              float (&x)[kNormBackwardElements],
+                                              const float (&d)[kNormBackwardElements]) {
 #pragma unroll
-  for (int k = 0; k < kElements; ++k) {
+  for (int k = 0; k < kNormBackwardElements; ++k) {
     x[k] = (d[k] - r.level - (x[k] - r.mean) * r.scale * r.slope) * r.scale;
   }
   if (p.gradSum.data != nullptr) {
     const Row<T, kAligned> other(p.gradSum, index);
-    float more[kElements];
+    float more[kNormBackwardElements];
     loadTile(other, first, team, more);
 #pragma unroll
-    for (int k = 0; k < kElements; ++k) x[k] += more[k];
+    for (int k = 0; k < kNormBackwardElements; ++k) x[k] += more[k];
   }
   storeTile(Row<T, kAligned>(p.gradS, index), first, team, x);
 }
 
 // Adds the teams' sums and writes the block's.
 template <class T>
-__device__ __forceinline__ void storePartial(const float (&sum)[kElements], const Team& team,
-                                             float* tiles, int64_t length, float* partial) {
-  const int tile = kElements * team.size, teams = blockDim.x / team.size;
+__device__ __forceinline__ void storePartial(const float (&sum)[kNormBackwardElements],
+                                             const Team& team, float* tiles, int64_t length,
+                                             float* partial) {
+  const int tile = kNormBackwardElements * team.size, teams = blockDim.x / team.size;
   float* own = tiles + teamInBlock(team) * tile;
   __syncthreads();
-  eachOfTile<T, kElements>(length, 0, team, [&](int k, int64_t at) { own[at] = sum[k]; });
+  eachOfTile<T, kNormBackwardElements>(length, 0, team,
+                                       [&](int k, int64_t at) { own[at] = sum[k]; });
   __syncthreads();
   for (int at = threadIdx.x; at < length; at += blockDim.x) {
     float total = 0;
@@ -119,17 +122,17 @@ __global__ void __launch_bounds__(Teams::kMost, 1)
   const int64_t begin = blockIdx.x * p.rowsPerBlock,
                 end = min(p.s.axes.count, begin + p.rowsPerBlock);
   const int teams = blockDim.x / team.size;
-  float sumWeight[kElements] = {}, sumBias[kElements] = {};
+  float sumWeight[kNormBackwardElements] = {}, sumBias[kNormBackwardElements] = {};
   for (int64_t row = begin; row < end; row += teams) {
     const bool exists = row + teamInBlock(team) < end;
     const int64_t index = exists ? row + teamInBlock(team) : p.s.axes.count;
-    float x[kElements], g[kElements];
+    float x[kNormBackwardElements], g[kNormBackwardElements];
     loadTile(Row<T, kAligned>(p.s, index), 0, team, x);
     loadTile(Row<T, kAligned>(p.gradY, index), 0, team, g);
     RowState r = stateOf(p, index, exists);
     if (p.partial != nullptr) {
 #pragma unroll
-      for (int k = 0; k < kElements; ++k) {
+      for (int k = 0; k < kNormBackwardElements; ++k) {
         sumWeight[k] += g[k] * ((x[k] - r.mean) * r.scale);
         sumBias[k] += g[k];
       }
@@ -157,19 +160,19 @@ __device__ __forceinline__ void normBackwardLong(const NormBackward& p) {
   Team team(blockDim.x, shared);
   const int64_t begin = blockIdx.x * p.rowsPerBlock,
                 end = min(p.s.axes.count, begin + p.rowsPerBlock);
-  const int64_t n = p.s.length, tile = static_cast<int64_t>(kElements) * team.size;
+  const int64_t n = p.s.length, tile = static_cast<int64_t>(kNormBackwardElements) * team.size;
   float* sumWeight = p.partial + blockIdx.x * n;
   float* sumBias = p.partial + (gridDim.x + blockIdx.x) * n;
   for (int64_t row = begin; row < end; ++row) {
     const Row<T> s(p.s, row), gradY(p.gradY, row);
     RowState r = stateOf(p, row, true);
-    float x[kElements], g[kElements];
+    float x[kNormBackwardElements], g[kNormBackwardElements];
     Sums sums{0, 0};
     for (int64_t first = 0; first < n; first += tile) {
       loadTile(s, first, team, x);
       loadTile(gradY, first, team, g);
       if (p.partial != nullptr) {
-        eachOfTile<T, kElements>(n, first, team, [&](int k, int64_t at) {
+        eachOfTile<T, kNormBackwardElements>(n, first, team, [&](int k, int64_t at) {
           const float one = g[k] * ((x[k] - r.mean) * r.scale);
           sumWeight[at] = row == begin ? one : sumWeight[at] + one;
           if (p.wantBias) sumBias[at] = row == begin ? g[k] : sumBias[at] + g[k];
@@ -191,7 +194,7 @@ __device__ __forceinline__ void normBackwardLong(const NormBackward& p) {
 
 __global__ void __launch_bounds__(Teams::kMost, 1)
     normBackwardLongRows(const __grid_constant__ NormBackward p, DType dtype) {
-  asFloating(dtype, [&](auto tag) { normBackwardLong<typename decltype(tag)::type>(p); });
+  dispatchNarrow(dtype, [&](auto tag) { normBackwardLong<typename decltype(tag)::type>(p); });
 }
 
 // target[c] = sum over blocks of partial[block][c], in an order fixed by their number.
@@ -209,13 +212,13 @@ __global__ void __launch_bounds__(ColumnTeam::kThreads)
   if (c < n && team.slice == 0) storeAs(target, dtype, c, sum);
 }
 
-struct Plan {
+struct NormBackwardPlan {
   Teams teams;
   int64_t rowsPerBlock, blocks;
   bool wantWeight, wantBias;
 
-  Plan(const TensorView& s, bool weight, bool bias)
-      : teams(s.dim(-1), kElements), wantWeight(weight || bias), wantBias(bias) {
+  NormBackwardPlan(const TensorView& s, bool weight, bool bias)
+      : teams(s.dim(-1), kNormBackwardElements), wantWeight(weight || bias), wantBias(bias) {
     int64_t rows = 1;
     for (int i = 0; i + 1 < s.rank; ++i) rows *= s.shape[i];
     const int64_t most = teams.perBlock > 1 ? 2048 : 512;
@@ -228,7 +231,8 @@ struct Plan {
   }
 };
 
-Status sumInto(const TensorView& target, const float* partial, const Plan& plan, Context& context) {
+Status sumInto(const TensorView& target, const float* partial, const NormBackwardPlan& plan,
+               Context& context) {
   if (!target.defined()) return {};
   const int64_t n = target.shape[0];
   return launched(
@@ -242,7 +246,7 @@ Status backward(NormBackward p, const TensorView& s, const TensorView& gradWeigh
                 const TensorView& gradBias, Context& context) {
   const int64_t n = s.dim(-1);
   if (n == 0) return {};
-  const Plan plan(s, gradWeight.defined(), gradBias.defined());
+  const NormBackwardPlan plan(s, gradWeight.defined(), gradBias.defined());
   p.rowsPerBlock = plan.rowsPerBlock;
   p.wantBias = plan.wantBias;
   if (plan.wantWeight) p.partial = reinterpret_cast<float*>(context.workspace.data);
@@ -254,12 +258,13 @@ Status backward(NormBackward p, const TensorView& s, const TensorView& gradWeigh
     LONGSPAN_RETURN_IF_ERROR(dispatchNarrow(s.dtype, [&](auto tag) {
       using T = typename decltype(tag)::type;
       const dim3 grid(static_cast<uint32_t>(plan.blocks)), block(static_cast<uint32_t>(threads));
-      if (n > static_cast<int64_t>(plan.teams.size) * kElements) {
+      if (n > static_cast<int64_t>(plan.teams.size) * kNormBackwardElements) {
         return launched(
             launch(normBackwardLongRows, grid, block, kTeamScratch, context.stream, p, s.dtype));
       }
       const size_t tiles =
-          plan.wantWeight ? static_cast<size_t>(threads) * kElements * sizeof(float) : 0;
+          plan.wantWeight ? static_cast<size_t>(threads) * kNormBackwardElements * sizeof(float)
+                          : 0;
       return withAlignment(allWide, [&](auto aligned) {
         return launched(launch(normBackwardRows<T, aligned.value>, grid, block,
                                kTeamScratch + tiles, context.stream, p, plan.teams.size));
@@ -270,8 +275,9 @@ Status backward(NormBackward p, const TensorView& s, const TensorView& gradWeigh
   return sumInto(gradBias, p.partial + plan.blocks * n, plan, context);
 }
 
-NormBackward common(const TensorView& gradY, const TensorView& gradSum, const TensorView& s,
-                    const TensorView& gradS, const TensorView& weight, const TensorView& scale) {
+NormBackward normBackwardOf(const TensorView& gradY, const TensorView& gradSum, const TensorView& s,
+                            const TensorView& gradS, const TensorView& weight,
+                            const TensorView& scale) {
   NormBackward p{};
   p.gradY = RowSet(gradY);
   p.gradSum = RowSet(gradSum);
@@ -283,7 +289,7 @@ NormBackward common(const TensorView& gradY, const TensorView& gradSum, const Te
 }
 
 Status layerNormBackward(const ops::LayerNormBackward& o, Context& context) {
-  NormBackward p = common(o.gradY, o.gradSum, o.s, o.gradS, o.weight, o.scale);
+  NormBackward p = normBackwardOf(o.gradY, o.gradSum, o.s, o.gradS, o.weight, o.scale);
   p.mean = addressOf<float>(o.mean);
   p.eps = static_cast<float>(o.eps);
   p.centred = true;
@@ -292,15 +298,15 @@ Status layerNormBackward(const ops::LayerNormBackward& o, Context& context) {
 }
 
 Status rmsNormBackward(const ops::RmsNormBackward& o, Context& context) {
-  return backward(common(o.gradY, o.gradSum, o.s, o.gradS, o.weight, o.scale), o.s, o.gradWeight,
-                  TensorView{}, context);
+  return backward(normBackwardOf(o.gradY, o.gradSum, o.s, o.gradS, o.weight, o.scale), o.s,
+                  o.gradWeight, TensorView{}, context);
 }
 
 size_t layerNormBackwardWorkspace(const ops::LayerNormBackward& p, const Gpu&) {
-  return Plan(p.s, p.wantWeight, p.wantBias).workspace(p.s.dim(-1));
+  return NormBackwardPlan(p.s, p.wantWeight, p.wantBias).workspace(p.s.dim(-1));
 }
 size_t rmsNormBackwardWorkspace(const ops::RmsNormBackward& p, const Gpu&) {
-  return Plan(p.s, p.wantWeight, false).workspace(p.s.dim(-1));
+  return NormBackwardPlan(p.s, p.wantWeight, false).workspace(p.s.dim(-1));
 }
 
 LONGSPAN_CUDA_OPERATOR_WITH_WORKSPACE(LayerNormBackward, layerNormBackward,

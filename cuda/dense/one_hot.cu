@@ -35,7 +35,7 @@ struct Marks {
       marks[i] = bad ? kNoElement<uint32_t> : column == id ? one : 0;
       ++column;
     }
-    asBits(bytes, [&](auto tag) {
+    dispatchBits(bytes, [&](auto tag) {
       using U = typename decltype(tag)::type;
       Vector<U, kLanes> out;
 #pragma unroll

@@ -123,8 +123,6 @@ struct Adjust {
   }
 };
 
-Slot optional(const TensorView& t) { return t.defined() ? slotOf(t) : Slot{}; }
-
 size_t factorsOf(const ops::AdamStep&, const Gpu&) { return sizeof(Factors); }
 size_t factorsOf(const ops::SgdStep&, const Gpu&) { return sizeof(Factors); }
 
@@ -135,8 +133,8 @@ Factors* factorsIn(const Context& context) {
 template <class P>
 Status schedule(const P& p, Schedule s, Context& context) {
   s.lr = slotOf(p.lr);
-  s.gradScale = optional(p.gradScale);
-  s.skip = optional(p.skip);
+  s.gradScale = optionalSlot(p.gradScale);
+  s.skip = optionalSlot(p.skip);
   s.step = p.step.template data<int32_t>();
   s.factors = factorsIn(context);
   s.weightDecay = p.weightDecay;

@@ -67,7 +67,7 @@ struct Pick {
 
 Status pick(const TensorView& indexed, int64_t axis, const TensorView& x, const TensorView& index,
             const TensorView& y, Context& context) {
-  return withElement(y.dtype, [&](auto tag) {
+  return dispatchBits(sizeOf(y.dtype), [&](auto tag) {
     using U = typename decltype(tag)::type;
     using Op = Pick<U>;
     const Op op{indexed.data<U>(), index.data<int32_t>(), y.data<U>(), indexed.shape[axis],

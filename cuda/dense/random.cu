@@ -90,7 +90,7 @@ struct Draw {
     if constexpr (std::is_integral_v<typename Maker::Value>) {
       store(Tag<int32_t>{});
     } else {
-      asStored(y.dtype, store);
+      dispatchStored(y.dtype, store);
     }
   }
 };

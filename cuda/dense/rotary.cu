@@ -67,71 +67,45 @@ __global__ void __launch_bounds__(kThreads) anglesKernel(const __grid_constant__
   }
 }
 
-constexpr int kLanes = 4;  // pairs, or channels passed on, per item
+constexpr int kRotaryLanes = 4;  // pairs, or channels passed on, per item
 
 struct Rotation {
   int64_t rows, channels, half, step;  // step: between channels of x
   int64_t pairItems, restItems;        // per row
   int64_t inner, length, batch;        // rows per position, positions, rows per batch entry
   bool perBatch, interleaved;
-  bool vector;  // everything is aligned to kLanes elements
+  bool vector;  // everything is aligned to kRotaryLanes elements
 };
-
-template <class T>
-__device__ __forceinline__ void fetch(const T* x, int64_t step, int n, bool vector,
-                                      Vector<T, kLanes>& to) {
-  if (vector) {
-    loadVector(x, to);
-  } else {
-#pragma unroll
-    for (int i = 0; i < kLanes; ++i) {
-      to.at[i] = T{};
-      if (i < n) to.at[i] = x[i * step];
-    }
-  }
-}
-template <class T>
-__device__ __forceinline__ void put(T* y, int64_t step, int n, bool vector,
-                                    const Vector<T, kLanes>& from) {
-  if (vector) {
-    storeVector(y, from);
-  } else {
-#pragma unroll
-    for (int i = 0; i < kLanes; ++i) {
-      if (i < n) y[i * step] = from.at[i];
-    }
-  }
-}
 
 template <class T>
 __device__ __forceinline__ void turn(const Rotation& r, const T* x, T* y, const float2* angle,
                                      int64_t pair) {
-  const int n = r.half - pair < kLanes ? static_cast<int>(r.half - pair) : kLanes;
-  Vector<T, kLanes> a, b;
+  const int n = r.half - pair < kRotaryLanes ? static_cast<int>(r.half - pair) : kRotaryLanes;
+  Vector<T, kRotaryLanes> a, b;
   // The two elements of a pair, a and b. Interleaved pairs are read as they lie, four elements
   // each.
   const int64_t first = r.interleaved ? 2 * pair : pair;
-  const int64_t second = r.interleaved ? 2 * pair + kLanes : pair + r.half;
+  const int64_t second = r.interleaved ? 2 * pair + kRotaryLanes : pair + r.half;
   if (r.interleaved && r.vector) {
-    Vector<T, kLanes> low, high;
+    Vector<T, kRotaryLanes> low, high;
     loadVector(x + first, low);
     loadVector(x + second, high);
 #pragma unroll
-    for (int i = 0; i < kLanes / 2; ++i) {
+    for (int i = 0; i < kRotaryLanes / 2; ++i) {
       a.at[i] = low.at[2 * i];
       b.at[i] = low.at[2 * i + 1];
-      a.at[kLanes / 2 + i] = high.at[2 * i];
-      b.at[kLanes / 2 + i] = high.at[2 * i + 1];
+      a.at[kRotaryLanes / 2 + i] = high.at[2 * i];
+      b.at[kRotaryLanes / 2 + i] = high.at[2 * i + 1];
     }
   } else if (r.interleaved) {
-    fetch(x + first * r.step, 2 * r.step, n, false, a);
-    fetch(x + (first + 1) * r.step, 2 * r.step, n, false, b);
+    loadLanes(x + first * r.step, 2 * r.step, n, false, a);
+    loadLanes(x + (first + 1) * r.step, 2 * r.step, n, false, b);
   } else {
-    fetch(x + first * r.step, r.step, n, r.vector, a);
-    fetch(x + second * r.step, r.step, n, r.vector, b);
+    loadLanes(x + first * r.step, r.step, n, r.vector, a);
+    loadLanes(x + second * r.step, r.step, n, r.vector, b);
   }
 #pragma unroll
-  for (int i = 0; i < kLanes; ++i) {
+  for (int i = 0; i < kRotaryLanes; ++i) {
     if (i >= n) continue;
     const float2 t = angle[pair + i];
     const float u = toFloat(a.at[i]), v = toFloat(b.at[i]);
@@ -139,22 +113,22 @@ __device__ __forceinline__ void turn(const Rotation& r, const T* x, T* y, const 
     b.at[i] = fromFloat<T>(v * t.x + u * t.y);
   }
   if (r.interleaved && r.vector) {
-    Vector<T, kLanes> low, high;
+    Vector<T, kRotaryLanes> low, high;
 #pragma unroll
-    for (int i = 0; i < kLanes / 2; ++i) {
+    for (int i = 0; i < kRotaryLanes / 2; ++i) {
       low.at[2 * i] = a.at[i];
       low.at[2 * i + 1] = b.at[i];
-      high.at[2 * i] = a.at[kLanes / 2 + i];
-      high.at[2 * i + 1] = b.at[kLanes / 2 + i];
+      high.at[2 * i] = a.at[kRotaryLanes / 2 + i];
+      high.at[2 * i + 1] = b.at[kRotaryLanes / 2 + i];
     }
     storeVector(y + first, low);
     storeVector(y + second, high);
   } else if (r.interleaved) {
-    put(y + first, 2, n, false, a);
-    put(y + first + 1, 2, n, false, b);
+    storeLanes(y + first, 2, n, false, a);
+    storeLanes(y + first + 1, 2, n, false, b);
   } else {
-    put(y + first, 1, n, r.vector, a);
-    put(y + second, 1, n, r.vector, b);
+    storeLanes(y + first, 1, n, r.vector, a);
+    storeLanes(y + second, 1, n, r.vector, b);
   }
 }
 
@@ -169,13 +143,14 @@ __global__ void __launch_bounds__(kThreads)
     T* to = y + row * r.channels;
     if (within < r.pairItems) {
       const int64_t place = row / r.inner % r.length + (r.perBatch ? row / r.batch * r.length : 0);
-      turn(r, from, to, table + place * r.half, within * kLanes);
+      turn(r, from, to, table + place * r.half, within * kRotaryLanes);
     } else {
-      const int64_t channel = 2 * r.half + (within - r.pairItems) * kLanes;
-      const int n = r.channels - channel < kLanes ? static_cast<int>(r.channels - channel) : kLanes;
-      Vector<T, kLanes> rest;
-      fetch(from + channel * r.step, r.step, n, r.vector, rest);
-      put(to + channel, 1, n, r.vector, rest);
+      const int64_t channel = 2 * r.half + (within - r.pairItems) * kRotaryLanes;
+      const int n = r.channels - channel < kRotaryLanes ? static_cast<int>(r.channels - channel)
+                                                        : kRotaryLanes;
+      Vector<T, kRotaryLanes> rest;
+      loadLanes(from + channel * r.step, r.step, n, r.vector, rest);
+      storeLanes(to + channel, 1, n, r.vector, rest);
     }
   }
 }
@@ -225,8 +200,8 @@ Status rotate(const ops::Rotary& p, const float2* table, Context& context) {
   r.channels = p.x.dim(-1);
   r.half = p.dim / 2;
   r.step = p.x.strideOf(-1);
-  r.pairItems = (r.half + kLanes - 1) / kLanes;
-  r.restItems = (r.channels - p.dim + kLanes - 1) / kLanes;
+  r.pairItems = (r.half + kRotaryLanes - 1) / kRotaryLanes;
+  r.restItems = (r.channels - p.dim + kRotaryLanes - 1) / kRotaryLanes;
   r.length = p.x.shape[p.axis];
   r.inner = r.batch = 1;
   for (int i = static_cast<int>(p.axis) + 1; i < leading.rank; ++i) r.inner *= p.x.shape[i];
@@ -234,11 +209,12 @@ Status rotate(const ops::Rotary& p, const float2* table, Context& context) {
   r.perBatch = p.positions.defined() && p.positions.rank == 2;
   r.interleaved = p.interleaved;
   const auto aligned = [](const void* address) {
-    return reinterpret_cast<uintptr_t>(address) % (kLanes * sizeof(T)) == 0;
+    return reinterpret_cast<uintptr_t>(address) % (kRotaryLanes * sizeof(T)) == 0;
   };
-  r.vector = r.step == 1 && r.half % kLanes == 0 && r.channels % kLanes == 0 &&
+  r.vector = r.step == 1 && r.half % kRotaryLanes == 0 && r.channels % kRotaryLanes == 0 &&
              aligned(p.x.data<T>()) && aligned(p.y.data<T>());
-  for (int i = 0; i <= rowAt.outer; ++i) r.vector = r.vector && rowAt.stride[0][i] % kLanes == 0;
+  for (int i = 0; i <= rowAt.outer; ++i)
+    r.vector = r.vector && rowAt.stride[0][i] % kRotaryLanes == 0;
   const int64_t items = r.rows * (r.pairItems + r.restItems);
   return launched(launch(rotateKernel<T>, dim3(blocksFor(items, context.gpu)), dim3(kThreads), 0,
                          context.stream, p.x.data<T>(), p.y.data<T>(), table, r, rowAt));

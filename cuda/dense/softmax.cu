@@ -8,8 +8,8 @@
 // % of copy speed is expected of an H200 for rows of up to 8192 elements. Not yet
 // run on hardware.
 #include "cpp/ops/dense/softmax.h"
-#include "cuda/any_element.cuh"
 #include "cuda/context.h"
+#include "cuda/dispatch.cuh"
 #include "cuda/rows.cuh"
 
 namespace longspan::cuda {
@@ -85,7 +85,7 @@ __global__ void __launch_bounds__(Teams::kMost, 2)
 __global__ void __launch_bounds__(Teams::kMost, 1)
     softmaxAnyRows(const __grid_constant__ RowSet xs, const __grid_constant__ RowSet ys,
                    DType dtype, int teamSize, bool logarithm) {
-  asFloating(dtype, [&](auto tag) {
+  dispatchNarrow(dtype, [&](auto tag) {
     softmaxRow<typename decltype(tag)::type, false>(xs, ys, teamSize, logarithm);
   });
 }
@@ -97,7 +97,7 @@ __global__ void __launch_bounds__(ColumnTeam::kThreads, 2)
   ColumnTeam team(shared);
   const int64_t index = static_cast<int64_t>(blockIdx.x) * ColumnTeam::kColumns + team.column;
   Exponentials e = Exponentials::none();
-  asFloating(dtype, [&](auto tag) {
+  dispatchNarrow(dtype, [&](auto tag) {
     const Row<typename decltype(tag)::type> x(xs, index);
 #pragma unroll 4
     for (int64_t i = team.slice; i < x.length; i += ColumnTeam::kSlices) {
@@ -106,7 +106,7 @@ __global__ void __launch_bounds__(ColumnTeam::kThreads, 2)
   });
   e = team.all(e, MergeExponentials{});
   const float share = 1 / e.sum, logSum = logf(e.sum);
-  asFloating(dtype, [&](auto tag) {
+  dispatchNarrow(dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
     const Row<T> x(xs, index), y(ys, index);
 #pragma unroll 4
@@ -177,7 +177,7 @@ __global__ void __launch_bounds__(Teams::kMost, 1)
     softmaxBackwardAnyRows(const __grid_constant__ RowSet grads, const __grid_constant__ RowSet ys,
                            const __grid_constant__ RowSet targets, DType dtype, int teamSize,
                            bool logarithm) {
-  asFloating(dtype, [&](auto tag) {
+  dispatchNarrow(dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
     softmaxBackwardRow<T, false>(grads, ys, targets, teamSize, logarithm);
   });
@@ -190,7 +190,7 @@ __global__ void __launch_bounds__(ColumnTeam::kThreads, 2)
   ColumnTeam team(shared);
   const int64_t index = static_cast<int64_t>(blockIdx.x) * ColumnTeam::kColumns + team.column;
   Level level{0, -INFINITY};
-  asFloating(dtype, [&](auto tag) {
+  dispatchNarrow(dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
     const Row<T> grad(grads, index), y(ys, index);
 #pragma unroll 4
@@ -199,7 +199,7 @@ __global__ void __launch_bounds__(ColumnTeam::kThreads, 2)
     }
   });
   level = team.all(level, MergeLevels{});
-  asFloating(dtype, [&](auto tag) {
+  dispatchNarrow(dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
     const Row<T> grad(grads, index), y(ys, index), target(targets, index);
 #pragma unroll 4

@@ -19,10 +19,10 @@ namespace {
 
 using Record = unsigned long long;
 
-constexpr int kTile = 2048;  // records sorted or merged by a block
+constexpr int kSortTile = 2048;  // records sorted or merged by a block
 constexpr int kSortThreads = 512;
 constexpr int kMergeThreads = 256;
-constexpr int kPerThread = kTile / kMergeThreads;
+constexpr int kMergePerThread = kSortTile / kMergeThreads;
 constexpr int64_t kFew = 512;  // wanted elements up to which selection beats sorting
 constexpr Record kNoRecord = ~Record{0};
 
@@ -134,14 +134,14 @@ __global__ void __launch_bounds__(kMergeThreads)
                int64_t run) {
   LONGSPAN_SHARED(shared);
   Record* records = reinterpret_cast<Record*>(shared);
-  int64_t* shares = reinterpret_cast<int64_t*>(records + kTile);
-  const int64_t tiles = (count + kTile - 1) / kTile, line = blockIdx.x / tiles,
-                first = (blockIdx.x - line * tiles) * kTile;
+  int64_t* shares = reinterpret_cast<int64_t*>(records + kSortTile);
+  const int64_t tiles = (count + kSortTile - 1) / kSortTile, line = blockIdx.x / tiles,
+                first = (blockIdx.x - line * tiles) * kSortTile;
   const int64_t pair = first / (2 * run) * (2 * run);
   const Record* a = in + line * count + pair;
   const int64_t na = min(run, count - pair), nb = max(int64_t{0}, min(run, count - pair - run));
   const Record* b = a + na;
-  const int64_t begin = first - pair, end = min(begin + kTile, na + nb);
+  const int64_t begin = first - pair, end = min(begin + kSortTile, na + nb);
   if (threadIdx.x % 32 == 0 && threadIdx.x < 64) {
     shares[threadIdx.x / 32] = shareOf(a, na, b, nb, threadIdx.x == 0 ? begin : end);
   }
@@ -153,10 +153,10 @@ __global__ void __launch_bounds__(kMergeThreads)
     records[i] = i < countA ? a[fromA + i] : b[fromB + i - countA];
   }
   __syncthreads();
-  const int diagonal = min(static_cast<int>(threadIdx.x) * kPerThread, here);
+  const int diagonal = min(static_cast<int>(threadIdx.x) * kMergePerThread, here);
   int i = static_cast<int>(shareOf(records, countA, records + countA, countB, diagonal));
   int j = diagonal - i;
-  Record merged[kPerThread];
+  Record merged[kMergePerThread];
 #pragma unroll
   for (Record& m : merged) {
     const Record x = i < countA ? records[i] : kNoRecord;
@@ -168,7 +168,7 @@ __global__ void __launch_bounds__(kMergeThreads)
   }
   __syncthreads();
 #pragma unroll
-  for (int k = 0; k < kPerThread; ++k) {
+  for (int k = 0; k < kMergePerThread; ++k) {
     if (diagonal + k < here) records[diagonal + k] = merged[k];
   }
   __syncthreads();
@@ -181,17 +181,17 @@ __global__ void __launch_bounds__(kMergeThreads)
   }
 }
 
-bool selects(int64_t length, int64_t taken) { return length > kTile && taken <= kFew; }
+bool selects(int64_t length, int64_t taken) { return length > kSortTile && taken <= kFew; }
 
 // Records that selection keeps of a line of `count`.
 int64_t survivors(int64_t count, int64_t taken) {
-  return count / kTile * taken + std::min(count % kTile, taken);
+  return count / kSortTile * taken + std::min(count % kSortTile, taken);
 }
 
 Status sortTilesOf(const SortJob& job, const Record* in, Record* out, int64_t count,
                    int64_t outCount, int64_t keep, cudaStream_t stream) {
   int tile = 64;
-  while (tile < kTile && tile < count) tile *= 2;
+  while (tile < kSortTile && tile < count) tile *= 2;
   const int64_t blocks = job.x.axes.count * ((count + tile - 1) / tile);
   const auto threads = static_cast<uint32_t>(std::min(tile / 2, kSortThreads));
   return launched(launch(sortTiles, dim3(static_cast<uint32_t>(blocks)), dim3(threads),
@@ -202,7 +202,7 @@ Status sortTilesOf(const SortJob& job, const Record* in, Record* out, int64_t co
 Status select(const SortJob& job, Record* out, Record* other, cudaStream_t stream) {
   const Record* in = nullptr;
   int64_t count = job.x.length;
-  while (count > kTile) {
+  while (count > kSortTile) {
     const int64_t next = survivors(count, job.taken);
     LONGSPAN_RETURN_IF_ERROR(sortTilesOf(job, in, out, count, next, job.taken, stream));
     in = out;
@@ -215,7 +215,7 @@ Status select(const SortJob& job, Record* out, Record* other, cudaStream_t strea
 }  // namespace
 
 size_t sortWorkspace(int64_t lines, int64_t length, int64_t taken) {
-  if (length <= kTile || taken == 0) return 0;
+  if (length <= kSortTile || taken == 0) return 0;
   const int64_t records = selects(length, taken) ? survivors(length, taken) : length;
   return static_cast<size_t>(2 * lines * records) * sizeof(Record);
 }
@@ -223,20 +223,20 @@ size_t sortWorkspace(int64_t lines, int64_t length, int64_t taken) {
 Status sortLines(const SortJob& job, std::byte* workspace, cudaStream_t stream) {
   const int64_t lines = job.x.axes.count, length = job.x.length;
   if (lines == 0 || length == 0 || job.taken == 0) return {};
-  if (length <= kTile) return sortTilesOf(job, nullptr, nullptr, length, 0, job.taken, stream);
+  if (length <= kSortTile) return sortTilesOf(job, nullptr, nullptr, length, 0, job.taken, stream);
   auto* out = reinterpret_cast<Record*>(workspace);
   if (selects(length, job.taken)) {
     return select(job, out, out + lines * survivors(length, job.taken), stream);
   }
   Record* in = out;
   out += lines * length;
-  LONGSPAN_RETURN_IF_ERROR(sortTilesOf(job, nullptr, in, length, length, kTile, stream));
-  const auto blocks = static_cast<uint32_t>(lines * ((length + kTile - 1) / kTile));
-  for (int64_t run = kTile; run < length; run *= 2) {
+  LONGSPAN_RETURN_IF_ERROR(sortTilesOf(job, nullptr, in, length, length, kSortTile, stream));
+  const auto blocks = static_cast<uint32_t>(lines * ((length + kSortTile - 1) / kSortTile));
+  for (int64_t run = kSortTile; run < length; run *= 2) {
     const bool last = 2 * run >= length;
     LONGSPAN_RETURN_IF_ERROR(launched(launch(mergeTiles, dim3(blocks), dim3(kMergeThreads),
-                                             kTile * sizeof(Record) + 2 * sizeof(int64_t), stream,
-                                             job, in, last ? nullptr : out, length, run)));
+                                             kSortTile * sizeof(Record) + 2 * sizeof(int64_t),
+                                             stream, job, in, last ? nullptr : out, length, run)));
     std::swap(in, out);
   }
   return {};

@@ -36,7 +36,7 @@ struct Side {
   }
   __device__ __forceinline__ void finish(const Walk<2, kLanes>& walk, const Place<2>& p,
                                          Loaded& l) const {
-    asBits(bytes, [&](auto tag) {
+    dispatchBits(bytes, [&](auto tag) {
       using U = typename decltype(tag)::type;
       Vector<U, kLanes> out;
       if (l.any) loadGroup(walk, p, 0, static_cast<const U*>(x), out);

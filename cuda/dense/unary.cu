@@ -88,7 +88,7 @@ struct Function {
 };
 
 template <class T>
-struct Slope {
+struct UnaryGradient {
   static constexpr int kViews = 3, kLanes = kLanesOf<T>;
   struct Loaded {
     Vector<T, kLanes> grad, saved;
@@ -126,8 +126,9 @@ Status unary(const ops::Unary& p, Context& context) {
 Status unaryBackward(const ops::UnaryBackward& p, Context& context) {
   return dispatchNarrow(p.saved.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
-    return elementwise<1>(Slope<T>{p.gradY.data<T>(), p.saved.data<T>(), p.gradX.data<T>(), p.kind},
-                          {&p.gradY, &p.saved, &p.gradX}, context);
+    return elementwise<1>(
+        UnaryGradient<T>{p.gradY.data<T>(), p.saved.data<T>(), p.gradX.data<T>(), p.kind},
+        {&p.gradY, &p.saved, &p.gradX}, context);
   });
 }
 

@@ -43,7 +43,7 @@ Status where(const ops::Where& p, Context& context) {
   const TensorView number = numberLike(p.y);
   const TensorView &a = p.a.defined() ? p.a : number, &b = p.b.defined() ? p.b : number;
   const DType dtype = p.y.dtype;
-  return withElement(dtype, [&](auto tag) {
+  return dispatchBits(sizeOf(dtype), [&](auto tag) {
     using U = typename decltype(tag)::type;
     const Select<U> select{p.condition.data<uint8_t>(),
                            p.a.defined() ? p.a.data<U>() : nullptr,
