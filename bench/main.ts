@@ -18,6 +18,7 @@ writes everything to a file of bench/results named after the machine.
   --device DEVICE   cpu (default), cuda or cuda:N
   --rounds N        interleaved rounds, of which the median counts; default 9
   --quick           3 rounds with short samples
+  --cold-l2         on a GPU, rows bound by memory begin with nothing of use in its L2, and say so
   --smoke           tiny shapes and one round, to see that everything runs; writes only with --out
   --out FILE        where to write
   --merge           keep rows of that file that are not measured this time
@@ -31,6 +32,7 @@ async function main(): Promise<void> {
       device: { type: 'string', default: 'cpu' },
       rounds: { type: 'string', default: '9' },
       smoke: { type: 'boolean', default: false },
+      'cold-l2': { type: 'boolean', default: false },
       'peer-rows': { type: 'string' },
       quick: { type: 'boolean', default: false },
       out: { type: 'string' },
@@ -53,6 +55,7 @@ async function main(): Promise<void> {
   const file = await runCases(cases, context, {
     rounds,
     sampleSeconds: values.smoke ? 0 : values.quick ? 0.02 : 0.1,
+    coldL2: values['cold-l2'],
     finish: (row) => withPeers(row, peers),
     onRow: (row) => console.log(formatRow(row)),
   });

@@ -51,6 +51,8 @@ interface Addon {
   releaseGraph(graph: number): void;
   mark(stream: number, id: number): number;
   synchronizeSync(stream: number): number;
+  startTimer(stream: number): object | null;
+  stopTimer(timer: object, stream: number, target: ArrayBuffer, id: number): number;
   pending(stream: number): number;
   openStream(device: number): number;
   closeStream(stream: number): void;
@@ -61,6 +63,7 @@ interface Addon {
   sweep(): number;
   describe(): { name: string; fields: FieldDescription[] }[];
   info(): { threads: number; cpuLevel: string; cuda: string };
+  cublasLt(): string;
 }
 
 export const addon = loadAddon() as Addon;

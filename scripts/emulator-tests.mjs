@@ -1,11 +1,13 @@
 // Compiles and runs the tests of the CUDA emulator (cuda/emulator/tests):
 // `node scripts/emulator-tests.mjs [GROUP]`. Prints a JSON line per case. Objects are kept in .cmake
-// and compiled again only when the sources or the compiler's command change.
+// and compiled again only when the sources or the compiler's command change. LONGSPAN_SANITIZE=undefined
+// and CXX as in kernel-tests.mjs.
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
+import { instrument, sanitize } from './support/emulated-flags.mjs';
 import { main, root } from './support/native-build.mjs';
 import { BuildProblem, findToolchain } from './support/toolchain.mjs';
 
@@ -13,15 +15,10 @@ const tree = path.join(root, '.cmake', 'emulator-tests');
 const emulator = path.join(root, 'cuda', 'emulator');
 const tests = path.join(emulator, 'tests');
 
-const common = ['-std=c++20', '-g1', '-fsigned-char', '-DLONGSPAN_EMULATED=1', '-I', root];
+const sanitizer = sanitize();
+const basic = ['-std=c++20', '-g1', '-fsigned-char', '-DLONGSPAN_EMULATED=1', '-I', root];
+const common = [...basic, ...sanitizer];
 const warnings = ['-Wall', '-Wextra', '-Wno-unknown-pragmas', '-Wno-psabi'];
-
-/** Flags that let the emulator see every load and store; the same as in CMakeLists.txt. */
-function instrument(compiler) {
-  return compiler.includes('clang')
-    ? ['-fsanitize=thread', '-mllvm', '-tsan-instrument-func-entry-exit=0']
-    : ['-fsanitize=thread', '--param=tsan-instrument-func-entry-exit=0', '-Wno-tsan'];
-}
 
 /** Headers of a CUDA toolkit, which only the comparison of conversions wants; without one it is left out. */
 function toolkitFlags() {
@@ -115,9 +112,8 @@ async function run() {
   const objects = all.map((job) => job.object);
   const program = path.join(tree, `tests-${digest(objects, compiler)}`);
   if (!existsSync(program)) {
-    const link = spawnSync(compiler, [...objects, '-o', program, '-pthread', '-ldl'], {
-      stdio: 'inherit',
-    });
+    const args = [...objects, ...sanitizer, '-o', program, '-pthread', '-ldl'];
+    const link = spawnSync(compiler, args, { stdio: 'inherit' });
     if (link.status !== 0) throw new BuildProblem('the emulator tests do not link');
   }
   const result = spawnSync(program, process.argv.slice(2), { stdio: 'inherit' });

@@ -1,16 +1,18 @@
 // Runs kernels on the emulator without the addon: `node scripts/kernel-tests.mjs [NAME...] [--planted]`.
 // test/cuda/NAME_*.cc call every kernel of NAME (matmul, attention; default: all) over ragged shapes,
 // schedules and both modes of asynchrony. With --planted each bug that the kernels' sources know is built
-// in, and the program must fail. Objects are kept in .cmake and compiled again when a source has changed.
+// in, and the program must fail. LONGSPAN_SANITIZE=undefined ends programs at undefined behaviour, and CXX
+// names another compiler. Objects are kept in .cmake and compiled again when a source has changed.
 //
 // `--hardware FOLDER` builds the programs for real GPUs instead, from the kernels of the last build with
-// LONGSPAN_CUDA=on, and runs none: they are small enough for compute-sanitizer on another machine.
+// LONGSPAN_CUDA=on LONGSPAN_UNITY=off, and runs none: they are small enough for compute-sanitizer on another machine.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { cudaOptions } from './support/cuda-toolkit.mjs';
+import { instrument, sanitize } from './support/emulated-flags.mjs';
 import { main, root } from './support/native-build.mjs';
 import { BuildProblem, findToolchain } from './support/toolchain.mjs';
 
@@ -42,10 +44,33 @@ const testsOf = (name) => matching(new RegExp(`^test/cuda/${name}_\\w+\\.cc$`));
 const numbered = (from, to, file, only) =>
   Array.from({ length: to - from + 1 }, (_, i) => ({ bug: from + i, file, only }));
 
-// `planted`: the file that a bug is built into, its number, and the cases that meet it.
+// What is to come of LONGSPAN_CUBLASLT with a library that behaves so; test/cuda/matmul_cublaslt.cc.
+const cublasLtRuns = [
+  ['on', 'well', 'used'],
+  ['on', 'unsupported', 'unused'],
+  ['on', 'failing', 'failed'],
+  ['on', 'absent', 'missing'],
+  ['auto', 'well', 'used'],
+  ['auto', 'slow', 'unused'],
+  ['auto', 'unsupported', 'unused'],
+  ['auto', 'failing', 'unused'],
+  ['auto', 'absent', 'untouched'],
+  ['off', 'well', 'untouched'],
+].map(([use, library, expected]) => ({
+  name: `cuBLASLt ${use}, ${library}`,
+  args: ['--cublaslt', expected],
+  env: (fake) => ({
+    LONGSPAN_CUBLASLT: use,
+    LONGSPAN_CUBLASLT_LIBRARY: library === 'absent' ? `${fake}.absent` : fake,
+    FAKE_CUBLASLT: library,
+  }),
+}));
+
+// `fake`: a library that is loaded at run time in `runs`. `planted`: the file that a bug is built into, its number, and the cases that meet it.
 const programs = {
   matmul: {
     plain: [
+      'cuda/cublaslt.cc',
       ...matching(/^cuda\/dense\/matmul\w*\.cc$/),
       'cpp/ops/dense/linear.cc',
       'cpp/ops/dense/matmul.cc',
@@ -55,6 +80,8 @@ const programs = {
       'cuda/tensor_map.cu',
       ...matching(/^cuda\/dense\/matmul\w*\.cu$/),
     ],
+    fake: 'test/cuda/fake_cublaslt.cc',
+    runs: cublasLtRuns,
     macro: 'LONGSPAN_PLANTED_MATMUL',
     planted: [
       ...numbered(1, 4, 'cuda/dense/matmul_mma.cu', 'k rows'),
@@ -77,17 +104,16 @@ const programs = {
 };
 
 const plainFlags = ['-std=c++20', '-O2', '-g1', '-fsigned-char', `-I${root}`];
-const common = [...plainFlags, '-DLONGSPAN_EMULATED=1'];
+const sanitizer = sanitize();
+const common = [...plainFlags, '-DLONGSPAN_EMULATED=1', ...sanitizer];
 const quiet = ['-Wno-unknown-pragmas', '-Wno-psabi'];
 
-function instrument(compiler) {
-  return compiler.includes('clang')
-    ? ['-fsanitize=thread', '-mllvm', '-tsan-instrument-func-entry-exit=0']
-    : ['-fsanitize=thread', '--param=tsan-instrument-func-entry-exit=0', '-Wno-tsan'];
-}
-
-function run(command, args) {
-  const result = spawnSync(command, args, { cwd: root, encoding: 'utf8' });
+function run(command, args, env = {}) {
+  const result = spawnSync(command, args, {
+    cwd: root,
+    encoding: 'utf8',
+    env: { ...process.env, ...env },
+  });
   if (result.error || result.signal) {
     throw new BuildProblem(`${command} ended by ${result.signal ?? result.error.message}`);
   }
@@ -104,14 +130,26 @@ function compile(compiler, file, flags) {
   return object;
 }
 
-function link(compiler, objects, program, libraries = []) {
-  const result = run(compiler, [...objects, ...libraries, '-o', program, '-pthread', '-ldl']);
+// -rdynamic: what is loaded at run time calls the emulated runtime.
+function link(compiler, objects, program, flags = ['-rdynamic']) {
+  const all = [...objects, ...flags, ...sanitizer, '-o', program, '-pthread', '-ldl'];
+  const result = run(compiler, all);
   if (result.status !== 0) throw new BuildProblem(`it does not link:\n${result.stderr}`);
   return program;
 }
 
+function runWithFake(compiler, program, fake, runs) {
+  const object = compile(compiler, fake, [...common, ...quiet, '-fPIC']);
+  const library = link(compiler, [object], path.join(tree, 'fake.so'), ['-shared']);
+  for (const { name, args, env } of runs) {
+    const result = run(program, args, env(library));
+    console.log(`${name}: ${result.stdout.trimEnd()}`);
+    if (result.status !== 0) throw new BuildProblem(`'${name}' fails on the emulator`);
+  }
+}
+
 function runKernels(name, compiler, withPlanted) {
-  const { plain, kernels, macro, planted } = programs[name];
+  const { plain, kernels, fake, runs = [], macro, planted } = programs[name];
   const kernelFlags = [...common, ...quiet, '-ffp-contract=off', ...instrument(compiler)];
   const ours = [...emulator, ...shared, ...plain, ...testsOf(name)];
   // Instrumented files last: of a template that both instantiate the linker keeps the first.
@@ -124,6 +162,7 @@ function runKernels(name, compiler, withPlanted) {
     const result = run(program, []);
     console.log(`${name}: ${result.stdout.trimEnd()}`);
     if (result.status !== 0) throw new BuildProblem(`kernels of ${name} fail on the emulator`);
+    if (runs.length > 0) runWithFake(compiler, program, fake, runs);
     return;
   }
   const unnoticed = [];
@@ -154,7 +193,10 @@ function buildForHardware(name, compiler, folder) {
   const flags = [...plainFlags, ...quiet, '-isystem', include];
   const made = kernels.map((file) => path.join(root, '.cmake/Release/nvcc', `${file}.o`));
   const missing = made.find((object) => !existsSync(object));
-  if (missing) throw new BuildProblem(`${missing} is missing: build with LONGSPAN_CUDA=on first`);
+  if (missing)
+    throw new BuildProblem(
+      `${missing} is missing: build with LONGSPAN_CUDA=on LONGSPAN_UNITY=off first`,
+    );
   const ours = [...shared, ...plain, ...testsOf(name)];
   const objects = [...ours.map((file) => compile(compiler, file, flags)), ...made];
   mkdirSync(folder, { recursive: true });

@@ -49,9 +49,10 @@ function gpuCeilings({ device, smoke }: BenchContext): Ceilings {
     async measure() {
       const rates: Rates = {};
       for (const [name, { amount, run }] of Object.entries(work)) {
-        const known = ready.get(name) ?? (await timed({ run }, device, smoke ? 0 : 0.02));
+        const sampleSeconds = smoke ? 0 : 0.02;
+        const known = ready.get(name) ?? (await timed({ run }, device, { sampleSeconds }));
         ready.set(name, known);
-        rates[name] = amount / (await known.sample());
+        rates[name] = amount / (await known.sample()).seconds;
       }
       return rates;
     },

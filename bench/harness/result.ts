@@ -5,10 +5,12 @@ export interface BenchRow {
   shape: string;
   /** Of the CPU; 0 on a GPU. */
   threads: number;
-  /** Median seconds of one run. */
+  /** Median seconds of one run; the device's own, by events, where there is `wallSeconds`. */
   seconds: number;
   /** Quartiles of the same. */
   quartiles: [number, number];
+  /** By the wall clock: with what the calls cost where they are slower than the device. */
+  wallSeconds?: number;
   /** Achieved FLOP/s and bytes/s, where counted. */
   flopsPerSecond?: number;
   bytesPerSecond?: number;

@@ -6,7 +6,7 @@
 import { cpus, totalmem } from 'node:os';
 import { setNumThreads } from 'longspan';
 import { addon } from '#lib/native';
-import type { BenchCase, BenchContext } from './case.js';
+import type { BenchCase, BenchContext, Prepared } from './case.js';
 import { type Ceilings, ceilingsOf } from './ceilings.js';
 import { gpuName, isEmulated } from './machine.js';
 import type { BenchFile, BenchRow } from './result.js';
@@ -17,6 +17,8 @@ export interface RunOptions {
   rounds: number;
   /** Seconds one sample should last at least. */
   sampleSeconds: number;
+  /** On a GPU, cases that are bound by memory begin with nothing of use in the L2. */
+  coldL2?: boolean;
   /** What a row becomes before it is kept. */
   finish?(row: BenchRow): BenchRow;
   onRow?(row: BenchRow): void;
@@ -27,6 +29,7 @@ interface Running {
   threads: number;
   work: Timed;
   samples: number[];
+  walls: number[];
   fractions: number[];
   peerSamples: number[];
   ratios: number[];
@@ -53,7 +56,7 @@ export async function runCases(
       ...(onGpu && { gpu: gpuName(device.index) }),
     },
     device: onGpu && isEmulated() ? 'emulated' : device.name,
-    timing: onGpu ? 'replays of a graph, caches warm; calls and loops: wall clock' : 'wall clock',
+    timing: onGpu ? 'events around replays of a graph; whole loops: wall clock' : 'wall clock',
     rounds: options.rounds,
     ceilings: {},
     rows: [],
@@ -64,10 +67,16 @@ export async function runCases(
   for (const spec of cases) {
     const threads = onGpu ? 0 : setNumThreads(spec.threads ?? info.threads);
     const prepared = spec.prepare();
-    const work = await timed(prepared, device, options.sampleSeconds);
+    const coldL2 = onGpu && options.coldL2 === true && isCold(spec, prepared);
+    const work = await timed(prepared, device, {
+      sampleSeconds: options.sampleSeconds,
+      coldL2,
+      smoke: context.smoke,
+    });
     const running: Running = {
-      ...{ spec, threads, work },
-      ...{ samples: [], fractions: [], peerSamples: [], ratios: [] },
+      spec: coldL2 ? { ...spec, shape: `${spec.shape}, cold L2` } : spec,
+      ...{ threads, work },
+      ...{ samples: [], walls: [], fractions: [], peerSamples: [], ratios: [] },
     };
     for (let round = 0; round < options.rounds; round++) await sample(running, ceilings, measured);
     work.dispose();
@@ -101,8 +110,9 @@ async function sample(
   for (const [name, rate] of Object.entries(rates)) {
     known[name] = [...(known[name] ?? []), rate];
   }
-  const seconds = await running.work.sample();
+  const { seconds, wall } = await running.work.sample();
   running.samples.push(seconds);
+  if (wall !== undefined) running.walls.push(wall);
   const ceiling = ceilingOf(spec, ceilings);
   if (ceiling) {
     const amount = (spec.flops ?? spec.bytes) as number;
@@ -113,6 +123,11 @@ async function sample(
     running.peerSamples.push(peer);
     running.ratios.push(peer / seconds);
   }
+}
+
+/** Whether the case is one whose bytes decide, and one that is timed by events. */
+function isCold(spec: BenchCase, { sample, recordable = true }: Prepared): boolean {
+  return spec.bytes !== undefined && spec.flops === undefined && !sample && recordable;
 }
 
 function ceilingOf(spec: BenchCase, ceilings: Ceilings): string | null {
@@ -130,6 +145,7 @@ function rowOf(running: Running, ceilings: Ceilings): BenchRow {
     threads,
     seconds,
     quartiles: [quantile(samples, 0.25), quantile(samples, 0.75)],
+    ...(running.walls.length > 0 ? { wallSeconds: median(running.walls) } : {}),
     ...(spec.flops ? { flopsPerSecond: spec.flops / seconds } : {}),
     ...(spec.bytes ? { bytesPerSecond: spec.bytes / seconds } : {}),
     ...(spec.tokens ? { tokensPerSecond: spec.tokens / seconds } : {}),

@@ -4,6 +4,7 @@
 #include "cpp/cpu/peak.h"
 #include "cpp/napi/call_frame.h"
 #include "cpp/napi/exports.h"
+#include "cpp/ops/cublaslt_state.h"
 #include "cpp/ops/operator.h"
 
 namespace longspan::napi {
@@ -130,6 +131,11 @@ Napi::Value info(const Napi::CallbackInfo& info) {
   return out;
 }
 
+// Apart from info(): it loads the library where it is asked for.
+Napi::Value cublasLt(const Napi::CallbackInfo& info) {
+  return Napi::String::New(info.Env(), cublasLtState());
+}
+
 // start(onSettled) -> the call buffer as Float64Array, once per loaded copy of the library.
 Napi::Value start(const Napi::CallbackInfo& info) {
   Environment& e = environmentOf(info);
@@ -175,6 +181,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("sweep", sweep);
   add("describe", describeOperators);
   add("info", longspan::napi::info);
+  add("cublasLt", longspan::napi::cublasLt);
   return exports;
 }
 

@@ -1,6 +1,7 @@
 // Exports: streams, recordings, and the devices' memory.
 #include <algorithm>
 
+#include "cpp/core/time_mark.h"
 #include "cpp/napi/exports.h"
 #include "cpp/ops/enqueue.h"
 
@@ -89,6 +90,52 @@ Napi::Value releaseGraph(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+// startTimer(streamId) -> a timer that has the moment when what is enqueued so far ends, or null.
+Napi::Value startTimer(const Napi::CallbackInfo& info) {
+  Environment& e = environmentOf(info);
+  Stream* stream = streamOf(e, info[0].As<Napi::Number>().DoubleValue());
+  if (stream->capturing()) {
+    e.fail(capturing("startTimer"));
+    return info.Env().Null();
+  }
+  const std::shared_ptr<TimeMark> begin = timeMarkOf(stream->lane());
+  Task task;
+  task.name = "startTimer";
+  task.run = [begin](Workspace) { return begin->record(); };
+  stream->submit(std::move(task));
+  using Held = std::shared_ptr<TimeMark>;
+  return Napi::External<Held>::New(info.Env(), new Held(begin),
+                                   [](Napi::Env, Held* held) { delete held; });
+}
+
+// stopTimer(timer, streamId, target, id): settles promise `id` with the seconds since the timer's
+// start in `target`, an ArrayBuffer of one f64.
+Napi::Value stopTimer(const Napi::CallbackInfo& info) {
+  Environment& e = environmentOf(info);
+  const std::shared_ptr<TimeMark> begin =
+      *info[0].As<Napi::External<std::shared_ptr<TimeMark>>>().Data();
+  Stream* stream = streamOf(e, info[1].As<Napi::Number>().DoubleValue());
+  if (stream->capturing()) return code(info, e.fail(capturing("stopTimer")));
+  void* const target = info[2].As<Napi::ArrayBuffer>().Data();
+  const double id = info[3].As<Napi::Number>().DoubleValue();
+  const std::shared_ptr<TimeMark> end = timeMarkOf(stream->lane());
+  Task task;
+  task.name = "stopTimer";
+  task.run = [end](Workspace) { return end->record(); };
+  task.done = [completions = e.completions, begin, end, target, id,
+               &lane = stream->lane()](const Status& recorded) {
+    if (!recorded.ok()) return completions->settle(id, recorded);
+    lane.whenEnded([completions, begin, end, target, id](const Status& ended) {
+      double seconds = 0;
+      const Status status = ended.ok() ? end->since(*begin, &seconds) : ended;
+      completions->settle(id, status, target, &seconds, status.ok() ? sizeof seconds : 0);
+    });
+  };
+  e.completions->begin(info.Env(), id, info[2]);
+  stream->submit(std::move(task));
+  return code(info, 0);
+}
+
 Napi::Value pending(const Napi::CallbackInfo& info) {
   Stream* stream = streamOf(environmentOf(info), info[0].As<Napi::Number>().DoubleValue());
   return Napi::Number::New(info.Env(), static_cast<double>(stream->pending()));
@@ -154,6 +201,8 @@ void exportStreams(const std::function<void(const char* name, Export)>& add) {
   add("endCapture", endCapture);
   add("replay", replay);
   add("releaseGraph", releaseGraph);
+  add("startTimer", startTimer);
+  add("stopTimer", stopTimer);
   add("pending", pending);
   add("openStream", openStream);
   add("closeStream", closeStream);

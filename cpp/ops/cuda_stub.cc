@@ -1,5 +1,7 @@
 // Stands in for the CUDA backend where it is not built.
 #include "cpp/core/device.h"
+#include "cpp/core/time_mark.h"
+#include "cpp/ops/cublaslt_state.h"
 #include "cpp/ops/operator.h"
 
 #ifndef LONGSPAN_CUDA_STATE
@@ -16,5 +18,9 @@ Device* cudaDevice(int, std::string* why) {
 Status runOnLane(const Call&, Lane&, Workspace) {
   return Status(Code::unsupported, "device", "a GPU", LONGSPAN_CUDA_STATE);
 }
+
+std::shared_ptr<TimeMark> cudaTimeMark(Lane&) { return nullptr; }
+
+std::string cublasLtState() { return LONGSPAN_CUDA_STATE; }
 
 }  // namespace longspan

@@ -1,16 +1,14 @@
 // matmul and linear on CUDA: a plan (matmul_plan.h) and the launches it asks for. Kernels, costs
 // and predictions: matmul_wgmma.cu (16-bit floats on sm_90a), matmul_mma.cu (16-bit floats, tf32),
-// matmul_fma.cu (f32).
+// matmul_fma.cu (f32); cuBLASLt where it is asked for (matmul_cublaslt.h).
+#include <algorithm>
+
 #include "cpp/ops/dense/linear.h"
-#include "cuda/dense/matmul_plan.h"
+#include "cuda/dense/matmul_cublaslt.h"
 
 namespace longspan::cuda {
 namespace matmul {
 namespace {
-
-const void* addressOf(const TensorView& view) {
-  return view.base + view.offset * static_cast<int64_t>(sizeOf(view.dtype));
-}
 
 cudaError_t launchProduct(const Plan& plan, const Problem& problem, DType type, Context& context) {
   switch (plan.kernel) {
@@ -60,11 +58,16 @@ Status matmulOn(const ops::Matmul& p, Context& context) {
     return Status(Code::unsupported, "a", describe(p.a),
                   "Multiply fewer matrices at once: a GPU takes 2^31 - 1 blocks");
   }
-  return matmul::runPlan(matmul::planOf(p, context.gpu), p, context);
+  const matmul::Plan plan = matmul::planOf(p, context.gpu);
+  bool done = false;
+  LONGSPAN_RETURN_IF_ERROR(matmul::runCublasLt(plan, p, context, &done));
+  return done ? Status() : matmul::runPlan(plan, p, context);
 }
 
 size_t matmulWorkspace(const ops::Matmul& p, const Gpu& gpu) {
-  return empty(p) || !matmul::fits(p) ? 0 : matmul::planOf(p, gpu).workspace();
+  if (empty(p) || !matmul::fits(p)) return 0;
+  const matmul::Plan plan = matmul::planOf(p, gpu);
+  return std::max(plan.workspace(), matmul::cublasLtWorkspace(plan, p, gpu));
 }
 
 Status linearOn(const ops::Linear& p, Context& context) { return matmulOn(p.product, context); }

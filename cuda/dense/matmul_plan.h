@@ -26,6 +26,11 @@ bool fits(const ops::Matmul& p);
 // `p` is validated and not empty.
 Plan planOf(const ops::Matmul& p, const Gpu& gpu);
 
+// An operand's first element.
+inline const void* addressOf(const TensorView& view) {
+  return view.base + view.offset * static_cast<int64_t>(sizeOf(view.dtype));
+}
+
 // Launches it.
 Status runPlan(const Plan& plan, const ops::Matmul& p, Context& context);
 

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { readPeerRows, unmatched, withPeers } from '../../bench/harness/peers.js';
 import { type BenchFile, type BenchRow, keyOf, merge } from '../../bench/harness/result.js';
 import { root } from '../root.js';
-import { testDevices } from '../support/devices.js';
+import { hasCuda, testDevices } from '../support/devices.js';
 import { temporaryDirectory } from '../temporary.js';
 
 const at = temporaryDirectory();
@@ -40,6 +40,7 @@ describe.each(testDevices())('on %s', (device) => {
     const [rates] = Object.values(ceilings);
     for (const row of rows) {
       expect(row.seconds).toBeGreaterThan(0);
+      if (device === 'cpu') expect(row.wallSeconds).toBeUndefined();
       const counted = row.flopsPerSecond ?? row.bytesPerSecond;
       if (counted === undefined) continue;
       expect(row.fractionOfCeiling).toBeGreaterThan(0);
@@ -51,8 +52,36 @@ describe.each(testDevices())('on %s', (device) => {
     const product = rows.find(({ shape }) => shape === gemm.shape);
     expect(product?.peer?.name).toBe('fast');
     expect(product?.peers?.map(({ name }) => name)).toEqual(['fast', 'slow']);
+    // By events: never longer than the wall clock around them.
+    if (device === 'cuda')
+      expect(product?.wallSeconds).toBeGreaterThanOrEqual(product?.seconds ?? 1);
   });
 });
+
+if (hasCuda) {
+  test('rows bound by memory are timed with a cold L2, others as ever', () => {
+    const out = at('cold.json');
+    const program = join(root, '.test-build/bench/main.js');
+    const names = ['memory-bound', 'matmul'];
+    const args = [...names, '--device', 'cuda', '--smoke', '--cold-l2', '--out', out];
+    const run = spawnSync(process.execPath, [program, ...args], {
+      encoding: 'utf8',
+      env: { ...process.env },
+    });
+    expect(run.stderr).toBe('');
+    const { rows } = JSON.parse(fs.readFileSync(out, 'utf8')) as BenchFile;
+    const cold = rows.filter(({ shape }) => shape.endsWith(', cold L2'));
+    expect(cold.length).toBeGreaterThan(0);
+    for (const row of cold) {
+      expect(row.seconds).toBeGreaterThan(0);
+      expect(row.flopsPerSecond).toBeUndefined();
+      expect(row.wallSeconds).toBeUndefined();
+    }
+    const products = rows.filter(({ operator }) => operator === 'matmul');
+    expect(products.length).toBeGreaterThan(0);
+    for (const row of products) expect(row.shape).not.toMatch(/cold/);
+  });
+}
 
 const row = { ...gemm, threads: 0, seconds: 2e-3, quartiles: [1e-3, 4e-3], samples: [2e-3] };
 

@@ -27,4 +27,15 @@ describeCuda('longspan on cuda', () => {
     expect(text.code).toBe(0);
     expect(longspan([...write, '-d', 'cuda', '--no-cache']).out).toBe(text.out);
   });
+
+  test.each([
+    [{}, /cuBLASLt +off \(LONGSPAN_CUBLASLT=auto or on/],
+    [{ LONGSPAN_CUBLASLT: 'yes' }, /cuBLASLt +off: LONGSPAN_CUBLASLT is neither off, auto nor on/],
+    [
+      { LONGSPAN_CUBLASLT: 'auto', LONGSPAN_CUBLASLT_LIBRARY: '/nowhere/libcublasLt.so' },
+      /cuBLASLt +not used: \/nowhere\/libcublasLt.so: cannot open/,
+    ],
+  ])('doctor says what is known of cuBLASLt: %o', (env, line) => {
+    expect(longspan(['doctor'], { env }).out).toMatch(line);
+  });
 });

@@ -35,6 +35,9 @@ struct Case {
 
 std::vector<Case> cases();
 
+// The operator with LONGSPAN_CUBLASLT; an exit code.
+int runCublasLt(const std::string& expected);
+
 // Lines of what is planned otherwise than it should be.
 std::string checkPlans();
 

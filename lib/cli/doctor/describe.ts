@@ -36,6 +36,7 @@ export function describe(report: DoctorReport): string {
     rows.push(['--', 'addon', `not loaded: ${addon.error}`]);
   }
   rows.push(cuda.usable ? ['ok', 'cuda', 'usable'] : ['--', 'cuda', cuda.missing ?? 'not usable']);
+  if (cuda.cublasLt !== undefined) rows.push(['ok', 'cuBLASLt', cuda.cublasLt]);
   const settings = Object.entries(report.environment).map(([name, value]) => `${name}=${value}`);
   if (settings.length > 0) rows.push(['ok', 'settings', settings.join(' ')]);
   return rows.map(([mark, name, text]) => `${mark}  ${name.padEnd(10)} ${text}`).join('\n');

@@ -24,6 +24,8 @@ export interface CudaState {
   readonly usable: boolean;
   /** What is missing. */
   readonly missing?: string;
+  /** Of a usable GPU: whether cuBLASLt was found and what it computes. */
+  readonly cublasLt?: string;
 }
 
 /** What `longspan doctor --json` prints. */
@@ -56,9 +58,10 @@ async function addonState(): Promise<{ addon: AddonState; cuda: CudaState }> {
     const { addon } = await import('../../native.js');
     const { device } = await import('../../core/device.js');
     const { threads, cpuLevel } = addon.info();
-    let cuda: CudaState = { usable: true };
+    let cuda: CudaState;
     try {
       device('cuda');
+      cuda = { usable: true, cublasLt: addon.cublasLt() };
     } catch (error) {
       cuda = { usable: false, missing: (error as Error).message };
     }
