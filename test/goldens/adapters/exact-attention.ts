@@ -10,9 +10,9 @@ import {
 
 interface Params {
   causal: boolean;
-  window: [left: number, right: number];
+  window?: [left: number, right: number];
   scale: number;
-  softcap: number;
+  softcap?: number;
 }
 
 /** i32 [B] lengths of a mask [B, ..., N] whose ones come first; undefined where they do not. */
@@ -29,10 +29,14 @@ export function lengthsOf(inputs: CaseInputs, name: string): Tensor | undefined 
   return data.length === batch * n ? inputs.make(lengths, [batch], 'i32') : undefined;
 }
 
+/** A statistic of f32, or f64 in f64. */
+function wide(inputs: CaseInputs, name: string): Tensor {
+  const { data, shape } = inputs.host(name);
+  return inputs.make(data, shape, inputs.dtype === 'f64' ? 'f64' : 'f32');
+}
+
 function exact(inputs: CaseInputs): Computed | NotOffered {
-  if (inputs.has('cu_seqlens_q')) return notOffered('packed sequences of unequal length');
-  if (inputs.has('alibi_slopes')) return notOffered('ALiBi biases');
-  const { causal, window, scale, softcap } = inputs.params<Params>();
+  const { causal, window, scale, softcap = 0 } = inputs.params<Params>();
   const lengths: { keyLengths?: Tensor; queryLengths?: Tensor } = {};
   for (const [option, mask] of [
     ['keyLengths', 'key_padding_mask'],
@@ -45,14 +49,16 @@ function exact(inputs: CaseInputs): Computed | NotOffered {
   }
   const [q, k, v] = ['q', 'k', 'v'].map((name) => inputs.leaf(name));
   const [out, lse] = attention(q, k, v, {
-    ...{ causal, scale, window, ...lengths, returnLse: true },
+    ...{ causal, scale, ...lengths, returnLse: true },
+    ...(window && { window }),
     ...(softcap > 0 && { softcap }),
+    ...(inputs.has('alibi_slopes') && { alibiSlopes: wide(inputs, 'alibi_slopes') }),
+    ...(inputs.has('cu_seqlens_q') && {
+      cuSeqlens: { queries: inputs.tensor('cu_seqlens_q'), keys: inputs.tensor('cu_seqlens_k') },
+    }),
   });
   const upstream: [Tensor, Tensor][] = [[out, inputs.tensor('d_out')]];
-  if (inputs.has('d_lse')) {
-    const { data, shape } = inputs.host('d_lse');
-    upstream.push([lse, inputs.make(data, shape, lse.dtype === 'f64' ? 'f64' : 'f32')]);
-  }
+  if (inputs.has('d_lse')) upstream.push([lse, wide(inputs, 'd_lse')]);
   const gradients = gradientsOf(upstream, { 'grad.q': q, 'grad.k': k, 'grad.v': v });
   if (!inputs.has('query_padding_mask')) return { out, lse, ...gradients };
   const mask = inputs.host('query_padding_mask').data;
