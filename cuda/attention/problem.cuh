@@ -111,6 +111,7 @@ inline Status refuseTerms(const ops::AttentionProblem& p) {
                                                 {"dropout", p.dropout > 0},
                                                 {"sinks", p.sinks.defined()},
                                                 {"prefixLengths", p.prefixLengths.defined()},
+                                                {"maskRows", p.maskRows.defined()},
                                                 {"cuSeqlensQ", p.packed()}};
   for (const auto& [field, set] : given) {
     if (set) return Status(Code::unsupported, field, "an option", "Use the CPU, which knows it");

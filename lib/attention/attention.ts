@@ -86,6 +86,12 @@ const attentionOperator = defineOperator({
       prefixLengths: problem.prefixLengths,
       querySegments: problem.querySegments,
       keySegments: problem.keySegments,
+      maskRows: problem.maskRows,
+      maskRowBlocks: problem.maskRowBlocks,
+      maskColumns: problem.maskColumns,
+      maskColumnBlocks: problem.maskColumnBlocks,
+      maskBits: problem.maskBits,
+      maskBlock: problem.maskBlock,
       bias,
       alibiSlopes: problem.alibiSlopes,
       sinks,
@@ -143,8 +149,10 @@ const attentionOperator = defineOperator({
 function tensorsOf(problem: AttentionProblem): Tensor[] {
   const { keyLengths, queryLengths, cuSeqlensQ, cuSeqlensK, prefixLengths } = problem;
   const { querySegments, keySegments, alibiSlopes } = problem;
-  const all = [keyLengths, queryLengths, cuSeqlensQ, cuSeqlensK, prefixLengths];
-  return [...all, querySegments, keySegments, alibiSlopes].filter((t) => t !== null);
+  const { maskRows, maskRowBlocks, maskColumns, maskColumnBlocks, maskBits } = problem;
+  const lengths = [keyLengths, queryLengths, cuSeqlensQ, cuSeqlensK, prefixLengths];
+  const mask = [maskRows, maskRowBlocks, maskColumns, maskColumnBlocks, maskBits];
+  return [...lengths, ...mask, querySegments, keySegments, alibiSlopes].filter((t) => t !== null);
 }
 
 /**

@@ -4,6 +4,7 @@ import { field, show } from '../core/declare.js';
 import { ArgumentError } from '../core/errors.js';
 import { type Generator, generatorFor } from '../core/generator.js';
 import { Tensor } from '../core/tensor.js';
+import { BlockMask, type MaskTensors } from './block-mask/index.js';
 
 /** A sliding window: how many keys before and after its own position a query sees; -1 is no limit. */
 export type AttentionWindow = readonly [left: number, right: number];
@@ -51,6 +52,8 @@ export interface AttentionOptions {
    * which pays when they are.
    */
   segmentIds?: ForQueriesAndKeys<Tensor>;
+  /** Pairs that a block-sparse mask shows; what it hides costs nothing. Not with `cuSeqlens`. */
+  blockMask?: BlockMask;
   /** Scores become `softcap * tanh(score / softcap)` before bias and masks. */
   softcap?: number;
   /**
@@ -88,6 +91,7 @@ export const optionNames = [
   'prefixLengths',
   'cuSeqlens',
   'segmentIds',
+  'blockMask',
   'softcap',
   'bias',
   'alibiSlopes',
@@ -107,6 +111,12 @@ export const problemFields = {
   prefixLengths: field.optional,
   querySegments: field.optional,
   keySegments: field.optional,
+  maskRows: field.optional,
+  maskRowBlocks: field.optional,
+  maskColumns: field.optional,
+  maskColumnBlocks: field.optional,
+  maskBits: field.optional,
+  maskBlock: field.integer,
   bias: field.optional,
   alibiSlopes: field.optional,
   sinks: field.optional,
@@ -129,6 +139,12 @@ export interface AttentionProblem {
   prefixLengths: Tensor | null;
   querySegments: Tensor | null;
   keySegments: Tensor | null;
+  maskRows: Tensor | null;
+  maskRowBlocks: Tensor | null;
+  maskColumns: Tensor | null;
+  maskColumnBlocks: Tensor | null;
+  maskBits: Tensor | null;
+  maskBlock: number;
   alibiSlopes: Tensor | null;
   dropoutState: Tensor | null;
   dropout: number;
@@ -184,6 +200,7 @@ export function problemOf(
   const tokenMajor = layout === 'bnhd';
   const boundaries = pairOf(operator, 'cuSeqlens', options.cuSeqlens);
   const segments = pairOf(operator, 'segmentIds', options.segmentIds);
+  const mask = options.blockMask && maskOf(operator, options.blockMask, q, k ?? q, tokenMajor);
   const made: Tensor[] = [];
   const cuSeqlens = boundaries && boundariesOf(operator, boundaries, q, k ?? q, tokenMajor, made);
   return {
@@ -194,6 +211,12 @@ export function problemOf(
     prefixLengths: options.prefixLengths ?? null,
     querySegments: segments?.queries ?? null,
     keySegments: segments?.keys ?? null,
+    maskRows: mask?.maskRows ?? null,
+    maskRowBlocks: mask?.maskRowBlocks ?? null,
+    maskColumns: mask?.maskColumns ?? null,
+    maskColumnBlocks: mask?.maskColumnBlocks ?? null,
+    maskBits: mask?.maskBits ?? null,
+    maskBlock: options.blockMask?.blockSize ?? 0,
     alibiSlopes: options.alibiSlopes ?? null,
     dropoutState: null,
     dropout,
@@ -240,6 +263,36 @@ function pairOf<T extends object>(
     show(given),
     'Give one for both, or { queries, keys }',
   );
+}
+
+function maskOf(
+  operator: string,
+  mask: BlockMask,
+  q: Tensor,
+  k: Tensor,
+  tokenMajor: boolean,
+): MaskTensors {
+  if (!(mask instanceof BlockMask)) {
+    throw new ArgumentError(
+      'ERR_VALUE',
+      operator,
+      'blockMask',
+      show(mask),
+      'Pass a BlockMask; BlockMask.where() makes one',
+    );
+  }
+  const axis = tokenMajor ? 1 : 2;
+  const [queries, keys] = [q.shape[axis], k.shape[axis]];
+  if (mask.queries !== queries || mask.keys !== keys) {
+    throw new ArgumentError(
+      'ERR_SHAPE',
+      operator,
+      'blockMask',
+      `a mask for ${mask.queries} queries and ${mask.keys} keys`,
+      `Make one for ${queries} queries and ${keys} keys`,
+    );
+  }
+  return mask.tensors();
 }
 
 /** Boundaries of queries and keys as tensors; those that had to be made are pushed on `made`. */

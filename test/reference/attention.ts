@@ -21,6 +21,8 @@ export interface AttentionCase {
   keySegments?: ArrayLike<number>;
   /** Added to scores; axes of 1 are repeated. */
   bias?: { data: Float64Array; shape: readonly [number, number, number, number] };
+  /** Whether a block mask shows a pair. */
+  shows?: (h: number, i: number, j: number, b: number) => boolean;
   /** [hq] */
   alibiSlopes?: ArrayLike<number>;
   /** [hq] */
@@ -110,6 +112,7 @@ function forEachRow(
           if (c.causal && j > at && !inPrefix) continue;
           if (left >= 0 && j < at - left) continue;
           if (right >= 0 && j > at + right && !inPrefix) continue;
+          if (c.shows && !c.shows(h, i, j, b)) continue;
           if (c.querySegments?.[b * c.n + i] !== c.keySegments?.[b * c.m + j]) continue;
           let product = 0;
           for (let d = 0; d < c.d; d++) {

@@ -48,6 +48,7 @@ struct Block {
 struct ForwardCall {
   const ops::Attention& p;
   Terms terms;
+  BlockMask mask;
   std::vector<Band> bands;
 };
 
@@ -100,6 +101,35 @@ void clearPadding(const Sequence& s, int64_t begin, int64_t end) {
   std::fill(s.lse + begin, s.lse + end, -std::numeric_limits<float>::infinity());
 }
 
+// Calls visit(first key, keys, keys of the tile that follows at once) for the tiles of keys that
+// queries [begin, end) see, which lie in one row of a block mask.
+template <class F>
+void forEachTile(const ForwardCall& call, const Sequence& s, int64_t begin, int64_t end,
+                 F&& visit) {
+  const Range seen = s.band.keysOf(begin, end);
+  const auto run = [&](int64_t first, int64_t last) {
+    for (int64_t j = first; j < last; j += kKeyTile) {
+      const int64_t keys = std::min(kKeyTile, last - j);
+      visit(j, keys, std::min(kKeyTile, last - j - keys));
+    }
+  };
+  if (!call.mask.defined()) {
+    // Tiles start at multiples of their size, so that the way queries are grouped changes nothing.
+    run(seen.begin / kKeyTile * kKeyTile, seen.end);
+    return;
+  }
+  if (seen.empty()) return;
+  const int64_t block = call.mask.block;
+  const auto list = call.mask.row(s.band.entry, s.head, begin / block);
+  for (size_t i = 0; i < list.size();) {
+    size_t next = i + 1;  // neighbours are walked as one
+    while (next < list.size() && list[next].column == list[next - 1].column + 1) ++next;
+    const int64_t first = std::max<int64_t>(list[i].column * block, seen.begin / block * block);
+    run(first, std::min<int64_t>((list[next - 1].column + 1) * block, seen.end));
+    i = next;
+  }
+}
+
 template <int NR, class Score>
 void attendBlock(const ForwardCall& call, const Score& score, const Sequence& s, int64_t begin,
                  int64_t end, Block<NR>& block) {
@@ -118,37 +148,33 @@ void attendBlock(const ForwardCall& call, const Score& score, const Sequence& s,
       return Range{band.first(row + lane), band.end(row + lane)};
     });
   }
-  // Tiles start at multiples of their size, so that the way queries are grouped changes nothing.
-  const Range seen = band.keysOf(begin, valid);
-  for (int64_t j = seen.begin / kKeyTile * kKeyTile; j < seen.end; j += kKeyTile) {
-    const int64_t keys = std::min(kKeyTile, seen.end - j);
+  forEachTile(call, s, begin, valid, [&](int64_t j, int64_t keys, int64_t next) {
     const auto pairs = [&](int i) {
       return Pairs{&band, s.head, begin + i * width,  block.panels[i].rows,
                    j,     keys,   roundUp(keys, rows)};
     };
-    Terms::Segments segments[kMostPanels];
+    Terms::Seen seen[kMostPanels];
     bool apart = !Score::kPlain;
     if constexpr (!Score::kPlain) {
       for (int i = 0; i < count; ++i) {
-        segments[i] = call.terms.segments(pairs(i));
-        apart = apart && segments[i].disjoint;
+        seen[i] = call.terms.seen(pairs(i));
+        apart = apart && seen[i].none;
       }
     }
-    if (apart) continue;
+    if (apart) return;
     const KeyTile tile{
         j, keys, denseRows(s.k, 0, s.sharedHead, j, keys, block.k, dim, roundUp(keys, rows)),
         denseRows(s.v, 0, s.sharedHead, j, keys, block.v, Panel<NR>::paddedDim(valueDim), keys)};
-    RowsAhead ahead(s.k, s.v, 0, s.sharedHead, j + keys, std::min(kKeyTile, seen.end - j - keys),
-                    (rows + count - 1) / count);
+    RowsAhead ahead(s.k, s.v, 0, s.sharedHead, j + keys, next, (rows + count - 1) / count);
     for (int i = 0; i < count; ++i) {
       if constexpr (Score::kPlain) {
         block.panels[i].step(score, tile, block.p, ahead);
-      } else if (!segments[i].disjoint && block.panels[i].meets(j, keys)) {
+      } else if (!seen[i].none && block.panels[i].meets(j, keys)) {
         block.panels[i].step(score, tile, block.p, ahead,
-                             call.terms.tiles(pairs(i), segments[i], width, block.terms));
+                             call.terms.tiles(pairs(i), seen[i], width, block.terms));
       }
     }
-  }
+  });
   for (int i = 0; i < count; ++i) {
     if (call.p.sinks.defined()) {
       const TensorView& sinks = call.p.sinks;
@@ -160,17 +186,35 @@ void attendBlock(const ForwardCall& call, const Score& score, const Sequence& s,
   clearPadding(s, std::max(begin, std::min(valid, end)), end);
 }
 
+struct QueryBlock {
+  const Band* band;
+  int64_t begin, end;
+};
+
+// Blocks of at most `rows` queries, each in one row of the mask.
+void splitByMask(const ForwardCall& call, int64_t rows, std::vector<QueryBlock>& blocks) {
+  blocks.clear();
+  for (const Band& band : call.bands) {
+    for (int64_t row = 0; row < band.queryRows; row += call.mask.block) {
+      const int64_t last = std::min(band.queryRows, row + call.mask.block);
+      for (int64_t begin = row; begin < last; begin += rows)
+        blocks.push_back({&band, begin, std::min(last, begin + rows)});
+    }
+  }
+}
+
 template <int NR>
 void run(const ForwardCall& call, Context& context) {
   const ops::Attention& p = call.p;
   const int panels = panelsPerBlock(p, Panel<NR>::kWidth, context.pool.size());
   const int64_t rows = static_cast<int64_t>(panels) * Panel<NR>::kWidth;
   // Blocks of all sequences, the last of each first.
-  std::vector<std::pair<const Band*, int64_t>> blocks;
+  std::vector<QueryBlock> blocks;
   for (const Band& band : call.bands) {
     for (int64_t i = (band.queryRows + rows - 1) / rows; i > 0; --i)
-      blocks.emplace_back(&band, (i - 1) * rows);
+      blocks.push_back({&band, (i - 1) * rows, std::min(band.queryRows, i * rows)});
   }
+  if (call.mask.defined()) splitByMask(call, rows, blocks);
   const auto count = static_cast<int64_t>(blocks.size());
   const int64_t perThread =
       static_cast<int64_t>(context.workspace.bytes / sizeof(float)) / context.pool.size();
@@ -178,9 +222,9 @@ void run(const ForwardCall& call, Context& context) {
     context.pool.forEach(p.queryHeads() * count, [&](int64_t item, int thread) {
       Scratch scratch{reinterpret_cast<float*>(context.workspace.data) + thread * perThread};
       Block<NR> block(scratch, p, panels);
-      const auto& [band, begin] = blocks[static_cast<size_t>(item % count)];
-      attendBlock(call, score, Sequence(call, *band, item / count), begin,
-                  std::min(band->queryRows, begin + rows), block);
+      const QueryBlock& queries = blocks[static_cast<size_t>(item % count)];
+      attendBlock(call, score, Sequence(call, *queries.band, item / count), queries.begin,
+                  queries.end, block);
     });
   });
 }
@@ -193,7 +237,10 @@ size_t bytesPerThread(const ops::Attention& p, int threads) {
 }
 
 // A few queries fill one vector only.
-bool isNarrow(const ops::Attention& p) { return p.queries() <= kLanes; }
+bool isNarrow(const ops::Attention& p) {
+  return p.queries() <= kLanes ||
+         (p.maskRows.defined() && p.maskBlock < Panel<kTileVectors>::kWidth);
+}
 
 }  // namespace
 
@@ -205,7 +252,7 @@ size_t attentionWorkspace(const ops::Attention& p, int threads) {
 }
 
 Status attention(const ops::Attention& p, Context& context) {
-  ForwardCall call{p, Terms(p), {}};
+  ForwardCall call{p, Terms(p), BlockMask(p), {}};
   LONGSPAN_RETURN_IF_ERROR(bandsOf(p, call.bands));
   if (p.q.dtype == DType::f64) {
     attentionDouble(p, p.o, p.lse, call.bands, context);

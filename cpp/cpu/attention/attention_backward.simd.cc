@@ -159,8 +159,9 @@ void keyRange(const BackwardCall& call, const Score& score, const Unit& unit, in
                   static_cast<size_t>(layout.dimRows * kPanelWidth) * sizeof(float));
     }
   }
-  for (int64_t j = begin; j < valid; j += kKeyBlock) {
-    const int64_t count = std::min(kKeyBlock, valid - j);
+  const int64_t step = call.p.maskRows.defined() ? call.p.maskBlock : kKeyBlock;
+  for (int64_t j = begin; j < valid; j += step) {
+    const int64_t count = std::min(step, valid - j);
     const KeyBlock keys = keyBlock(rows, layout, unit.keyHead, j, count, scratch.k, scratch.v);
     std::memset(scratch.gradK, 0,
                 static_cast<size_t>(keys.padded * layout.dimLanes) * sizeof(float));

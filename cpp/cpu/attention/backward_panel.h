@@ -154,9 +154,9 @@ __attribute__((noinline)) bool scoreGradients(const Score& score, const Terms& t
   const Band& band = *pairs.band;
   TermTiles tiles;
   if constexpr (!Score::kPlain) {
-    const Terms::Segments segments = terms.segments(pairs);
-    if (segments.disjoint) return false;
-    tiles = terms.tiles(pairs, segments, kPanelWidth, scratch);
+    const Terms::Seen seen = terms.seen(pairs);
+    if (seen.none) return false;
+    tiles = terms.tiles(pairs, seen, kPanelWidth, scratch);
   }
   LaneBounds bounds;
   const int64_t row = pairs.row, last = row + panel.rows - 1;

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "cpp/cpu/attention/mask.h"
 #include "cpp/ops/attention/problem.h"
 
 #define LONGSPAN_BAND_INLINE inline __attribute__((always_inline))
@@ -98,6 +99,7 @@ inline Status packedRows(const char* field, const TensorView& t, int64_t i, int6
 
 // The band of each sequence. Lengths are read now, when the task runs.
 inline Status bandsOf(const ops::AttentionProblem& p, std::vector<Band>& bands) {
+  LONGSPAN_RETURN_IF_ERROR(BlockMask::check(p));
   bands.resize(static_cast<size_t>(p.sequences()));
   if (bands.empty() && (p.queries() > 0 || p.keys() > 0)) {
     return Status(

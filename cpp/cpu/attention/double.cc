@@ -18,9 +18,10 @@ constexpr double kNone = -std::numeric_limits<double>::infinity();
 struct Scores {
   const ops::AttentionProblem& p;
   const Band& band;
+  BlockMask mask;
   PhiloxState state{};
 
-  Scores(const ops::AttentionProblem& problem, const Band& b) : p(problem), band(b) {
+  Scores(const ops::AttentionProblem& problem, const Band& b) : p(problem), band(b), mask(problem) {
     if (p.dropout > 0) state = loadPhilox(p.dropoutState.data<int32_t>());
   }
 
@@ -53,6 +54,7 @@ struct Scores {
         s.value = kNone;
       }
     }
+    if (mask.defined() && !mask.sees(b, h, i, j)) s.value = kNone;
     return s;
   }
   // What dropout multiplies a weight with.

@@ -1,7 +1,7 @@
 // What a call adds to scores and multiplies weights with, pair by pair: bias, ALiBi, segments,
-// dropout. Each is written once, as a tile that kernels read beside the products:
+// block masks, dropout. Each is written once, as a tile that kernels read beside the products:
 //
-//   added   [key][lane]  base 2; -inf where segments differ
+//   added   [key][lane]  base 2; -inf where segments differ or a block mask hides
 //   kept    [key][lane]  0 where dropout takes a weight, else 1 / (1 - p)
 //
 // Lanes are queries, as in the tiles of scores. Cost per pair: a write and a read of four bytes per
@@ -48,7 +48,7 @@ class Terms {
  public:
   static constexpr int64_t kMostKeys = 128;  // of a tile
 
-  explicit Terms(const ops::AttentionProblem& p) : p_(p), drops_(p.dropout > 0) {
+  explicit Terms(const ops::AttentionProblem& p) : p_(p), mask_(p), drops_(p.dropout > 0) {
     if (!drops_) return;
     state_ = loadPhilox(p.dropoutState.data<int32_t>());
     threshold_ = ops::probabilityThreshold(p.dropout);
@@ -60,12 +60,34 @@ class Terms {
     return p.hasTerms() ? 3 * width * keys : 0;
   }
 
-  // Whether segments hide all the pairs of a tile, and whether they hide any.
-  struct Segments {
-    bool disjoint = false, mixed = false;
+  // Which pairs of a tile segments and block masks hide: all, or some.
+  struct Seen {
+    bool none = false;
+    bool segmentsMix = false, maskMixes = false;
   };
-  Segments segments(const Pairs& t) const {
-    if (!p_.querySegments.defined()) return {};
+  Seen seen(const Pairs& t) const {
+    Seen result;
+    if (p_.querySegments.defined()) addSegments(t, result);
+    if (mask_.defined() && !result.none) addMask(t, result);
+    return result;
+  }
+
+  // scratch: floats(width, t.padded) of them.
+  TermTiles tiles(const Pairs& t, Seen seen, int64_t width, float* scratch) const {
+    TermTiles result;
+    if (p_.bias.defined() || p_.alibiSlopes.defined() || seen.segmentsMix || seen.maskMixes) {
+      for (int64_t i = 0; i < t.rows; ++i) addedRow(t, seen, t.row + i, scratch + i * t.padded);
+      result.added = {spread(t, scratch, width, scratch + width * t.padded), width};
+    }
+    if (drops_) {
+      for (int64_t i = 0; i < t.rows; ++i) keptRow(t, t.row + i, scratch + i * t.padded);
+      result.kept = {spread(t, scratch, width, scratch + 2 * width * t.padded), width};
+    }
+    return result;
+  }
+
+ private:
+  void addSegments(const Pairs& t, Seen& result) const {
     const auto ends = [](const TensorView& view, int64_t b, int64_t first, int64_t count) {
       const int32_t* at = view.data<int32_t>() + b * view.stride[0] + first * view.stride[1];
       int32_t low = *at, high = *at;
@@ -79,25 +101,24 @@ class Terms {
         ends(p_.querySegments, t.band->entry, t.band->queryBegin + t.row, t.rows);
     const auto [least, most] =
         ends(p_.keySegments, t.band->entry, t.band->keyBegin + t.key, t.keys);
-    return {high < least || most < low, low != high || least != most};
+    result.none = high < least || most < low;
+    result.segmentsMix = low != high || least != most;
   }
 
-  // scratch: floats(width, t.padded) of them.
-  TermTiles tiles(const Pairs& t, Segments segments, int64_t width, float* scratch) const {
-    TermTiles result;
-    if (p_.bias.defined() || p_.alibiSlopes.defined() || segments.mixed) {
-      for (int64_t i = 0; i < t.rows; ++i) addedRow(t, segments, t.row + i, scratch + i * t.padded);
-      result.added = {spread(t, scratch, width, scratch + width * t.padded), width};
+  void addMask(const Pairs& t, Seen& result) const {
+    bool hidden = true, whole = true;
+    for (int64_t r = t.row / mask_.block; r <= (t.row + t.rows - 1) / mask_.block; ++r) {
+      for (int64_t c = t.key / mask_.block; c <= (t.key + t.keys - 1) / mask_.block; ++c) {
+        const int32_t slot = mask_.find(t.band->entry, t.head, r, c);
+        hidden = hidden && slot == kHiddenBlock;
+        whole = whole && slot == kWholeBlock;
+      }
     }
-    if (drops_) {
-      for (int64_t i = 0; i < t.rows; ++i) keptRow(t, t.row + i, scratch + i * t.padded);
-      result.kept = {spread(t, scratch, width, scratch + 2 * width * t.padded), width};
-    }
-    return result;
+    result.none = hidden;
+    result.maskMixes = !whole;
   }
 
- private:
-  void addedRow(const Pairs& t, Segments segments, int64_t i, float* row) const {
+  void addedRow(const Pairs& t, Seen seen, int64_t i, float* row) const {
     const int64_t b = t.band->entry;
     const float log2e = static_cast<float>(kLog2E);
     std::fill_n(row, t.padded, 0.0f);
@@ -120,7 +141,7 @@ class Terms {
       const auto from = static_cast<int32_t>(i + t.band->offset - t.key);
       for (int32_t j = 0; j < t.keys; ++j) row[j] -= slope * static_cast<float>(std::abs(from - j));
     }
-    if (segments.mixed) {
+    if (seen.segmentsMix) {
       const TensorView &queries = p_.querySegments, &keys = p_.keySegments;
       const int32_t own = queries.data<int32_t>()[b * queries.stride[0] +
                                                   (t.band->queryBegin + i) * queries.stride[1]];
@@ -129,6 +150,24 @@ class Terms {
       for (int64_t j = 0; j < t.keys; ++j) {
         if (other[j * keys.stride[1]] != own) row[j] = -std::numeric_limits<float>::infinity();
       }
+    }
+    if (seen.maskMixes) hideMasked(t, i, row);
+  }
+
+  void hideMasked(const Pairs& t, int64_t i, float* row) const {
+    constexpr float kNone = -std::numeric_limits<float>::infinity();
+    for (int64_t j = 0; j < t.keys;) {
+      const int64_t key = t.key + j, column = key / mask_.block, first = key % mask_.block;
+      const int64_t end = std::min(t.keys, j + mask_.block - first);
+      const int32_t slot = mask_.find(t.band->entry, t.head, i / mask_.block, column);
+      if (slot == kHiddenBlock) std::fill(row + j, row + end, kNone);
+      if (slot >= 0) {
+        const uint8_t* bits = mask_.bits(slot, i);
+        for (int64_t c = first, k = j; k < end; ++c, ++k) {
+          if ((bits[c / 8] >> (c % 8) & 1) == 0) row[k] = kNone;
+        }
+      }
+      j = end;
     }
   }
 
@@ -159,6 +198,7 @@ class Terms {
   }
 
   const ops::AttentionProblem& p_;
+  BlockMask mask_;
   bool drops_;
   PhiloxState state_{};
   uint32_t threshold_ = 0;

@@ -1,7 +1,10 @@
 #include "cpp/ops/attention/problem.h"
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
+#include "cpp/ops/attention/block_mask.h"
 #include "cpp/ops/check.h"
 
 namespace longspan::ops {
@@ -74,6 +77,7 @@ Status AttentionProblem::check() {
   LONGSPAN_RETURN_IF_ERROR(lengths("keyLengths", keyLengths, batch()));
   LONGSPAN_RETURN_IF_ERROR(lengths("queryLengths", queryLengths, batch()));
   LONGSPAN_RETURN_IF_ERROR(checkSequences());
+  LONGSPAN_RETURN_IF_ERROR(checkMask());
   LONGSPAN_RETURN_IF_ERROR(checkTerms());
   LONGSPAN_RETURN_IF_ERROR(check::finite("scale", scale));
   LONGSPAN_RETURN_IF_ERROR(check::finite("softcap", softcap));
@@ -96,8 +100,10 @@ Status AttentionProblem::checkSequences() const {
     if (batch() != 1) {
       return Status(Code::shape, "q", describe(q), "Packed sequences lie in a batch of one");
     }
-    const std::pair<const char*, const TensorView*> lengthsToo[] = {
-        {"keyLengths", &keyLengths}, {"queryLengths", &queryLengths}, {"bias", &bias}};
+    const std::pair<const char*, const TensorView*> lengthsToo[] = {{"keyLengths", &keyLengths},
+                                                                    {"queryLengths", &queryLengths},
+                                                                    {"bias", &bias},
+                                                                    {"maskRows", &maskRows}};
     for (const auto& [field, t] : lengthsToo) {
       if (!t->defined()) continue;
       return Status(Code::value, field, describe(*t),
@@ -106,6 +112,51 @@ Status AttentionProblem::checkSequences() const {
     }
   }
   return lengths("prefixLengths", prefixLengths, sequences());
+}
+
+Status AttentionProblem::checkMask() const {
+  if (!maskRows.defined()) return {};
+  if (std::find(std::begin(kMaskBlocks), std::end(kMaskBlocks), maskBlock) ==
+      std::end(kMaskBlocks)) {
+    return Status(Code::value, "maskBlock", std::to_string(maskBlock),
+                  "Use blocks of 16, 32, 64 or 128");
+  }
+  const auto starts = [&](const char* field, const TensorView& t, int64_t tokens) -> Status {
+    LONGSPAN_RETURN_IF_ERROR(check::dtype(field, t, DType::i32));
+    LONGSPAN_RETURN_IF_ERROR(check::rank(field, t, 3));
+    LONGSPAN_RETURN_IF_ERROR(check::contiguous(field, t));
+    const int64_t count = (tokens + maskBlock - 1) / maskBlock + 1;
+    const bool fits = (t.shape[0] == 1 || t.shape[0] == batch()) &&
+                      (t.shape[1] == 1 || t.shape[1] == queryHeads()) && t.shape[2] == count;
+    if (fits) return {};
+    return Status(Code::shape, field, describe(t),
+                  "A mask for these tensors has " + std::to_string(batch()) +
+                      " or 1 batch entries, " + std::to_string(queryHeads()) + " or 1 heads and " +
+                      std::to_string(count) + " elements per head");
+  };
+  const auto entries = [](const char* field, const TensorView& t) -> Status {
+    LONGSPAN_RETURN_IF_ERROR(check::dtype(field, t, DType::i32));
+    LONGSPAN_RETURN_IF_ERROR(check::rank(field, t, 2));
+    LONGSPAN_RETURN_IF_ERROR(check::contiguous(field, t));
+    return check::shape(field, t, {t.shape[0], 2});
+  };
+  const std::pair<const char*, const TensorView*> needed[] = {
+      {"maskRowBlocks", &maskRowBlocks},
+      {"maskColumns", &maskColumns},
+      {"maskColumnBlocks", &maskColumnBlocks}};
+  for (const auto& [field, t] : needed) {
+    if (!t->defined())
+      return Status(Code::value, field, "nothing", "A mask has lists of both sides");
+  }
+  LONGSPAN_RETURN_IF_ERROR(starts("maskRows", maskRows, queries()));
+  LONGSPAN_RETURN_IF_ERROR(starts("maskColumns", maskColumns, keys()));
+  LONGSPAN_RETURN_IF_ERROR(entries("maskRowBlocks", maskRowBlocks));
+  LONGSPAN_RETURN_IF_ERROR(entries("maskColumnBlocks", maskColumnBlocks));
+  if (!maskBits.defined()) return {};
+  LONGSPAN_RETURN_IF_ERROR(check::dtype("maskBits", maskBits, DType::u8));
+  LONGSPAN_RETURN_IF_ERROR(check::rank("maskBits", maskBits, 3));
+  LONGSPAN_RETURN_IF_ERROR(check::contiguous("maskBits", maskBits));
+  return check::shape("maskBits", maskBits, {maskBits.shape[0], maskBlock, maskBlock / 8});
 }
 
 Status AttentionProblem::checkTerms() {

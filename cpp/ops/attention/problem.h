@@ -19,12 +19,19 @@ struct AttentionProblem {
   TensorView prefixLengths;               // i32[B], or [S]: keys before it are hidden by windowLeft
                                           // and padding only
   TensorView querySegments, keySegments;  // i32[B, N], [B, M]: a query sees keys of its own segment
-  TensorView bias;                        // broadcast to [B, Hq, N, M], added after the softcap
-  TensorView alibiSlopes;                 // [Hq] or [B, Hq]: slope |i + off - j| is subtracted
-  TensorView sinks;                       // [Hq]: a logit in every row's sum that has no value
-  TensorView dropoutState;                // of Philox, i32[4]; weight (b, h, i, j) falls when word
-                                          // ((b Hq + h) N + i) (M rounded up to 4) + j is below
-  double dropout = 0;                     // this probability; the others grow by 1 / (1 - dropout)
+  // A block-sparse mask for all of [N, M], per batch entry and head or one for all: of every row of
+  // blocks the columns that it sees, ascending, each with the number of its bits, or -1 where the
+  // whole block is seen; and the same by columns. Pairs in no listed block are hidden.
+  TensorView maskRows, maskRowBlocks;        // i32[B or 1, Hq or 1, rows + 1], i32[E, 2]
+  TensorView maskColumns, maskColumnBlocks;  // i32[B or 1, Hq or 1, columns + 1], i32[E, 2]
+  TensorView maskBits;                       // u8[P, maskBlock, maskBlock / 8], see block_mask.h
+  int64_t maskBlock = 0;                     // queries and keys of a block
+  TensorView bias;                           // broadcast to [B, Hq, N, M], added after the softcap
+  TensorView alibiSlopes;                    // [Hq] or [B, Hq]: slope |i + off - j| is subtracted
+  TensorView sinks;                          // [Hq]: a logit in every row's sum that has no value
+  TensorView dropoutState;  // of Philox, i32[4]; weight (b, h, i, j) falls when word
+                            // ((b Hq + h) N + i) (M rounded up to 4) + j is below
+  double dropout = 0;       // this probability; the others grow by 1 / (1 - dropout)
   double scale = 0;
   double softcap = 0;   // 0: none; else scores become softcap * tanh(scores / softcap)
   bool causal = false;  // key j is seen by query i when j <= i + off, off = keyLength - queryLength
@@ -48,6 +55,12 @@ struct AttentionProblem {
     v_.optional("prefixLengths", prefixLengths);
     v_.optional("querySegments", querySegments);
     v_.optional("keySegments", keySegments);
+    v_.optional("maskRows", maskRows);
+    v_.optional("maskRowBlocks", maskRowBlocks);
+    v_.optional("maskColumns", maskColumns);
+    v_.optional("maskColumnBlocks", maskColumnBlocks);
+    v_.optional("maskBits", maskBits);
+    v_.integer("maskBlock", maskBlock);
     v_.optional("bias", bias);
     v_.optional("alibiSlopes", alibiSlopes);
     v_.optional("sinks", sinks);
@@ -64,6 +77,7 @@ struct AttentionProblem {
   // Gives `bias` the shape of the scores, with strides of 0.
   Status check();
   Status checkSequences() const;
+  Status checkMask() const;
   Status checkTerms();
 
   // A view with the axes [B, H, tokens, dim], whatever the layout.
@@ -84,7 +98,8 @@ struct AttentionProblem {
   int64_t sequences() const { return packed() ? cuSeqlensQ.shape[0] - 1 : batch(); }
   // Whether scores or weights depend on more than the product and an interval of keys per query.
   bool hasTerms() const {
-    return querySegments.defined() || bias.defined() || alibiSlopes.defined() || dropout > 0;
+    return querySegments.defined() || bias.defined() || alibiSlopes.defined() || dropout > 0 ||
+           maskRows.defined();
   }
   int64_t valueDim() const { return v.shape[3]; }
   // Log-sum-exp and row sums are f32, f64 for f64 inputs.

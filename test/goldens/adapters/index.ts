@@ -2,6 +2,7 @@ import type { Adapter } from '../adapter.js';
 import { activations } from './activations.js';
 import { annotatedSeq2seq } from './annotated.js';
 import { beamSearches } from './beam-search.js';
+import { blockSparseAttention } from './block-sparse.js';
 import { embeddings } from './embedding.js';
 import { dotProductAttention, exactAttention } from './exact-attention.js';
 import { gpt2Block, gpt2LanguageModel } from './gpt2.js';
@@ -17,6 +18,7 @@ import { seq2seq } from './seq2seq.js';
 export const adapters: readonly Adapter[] = [
   activations,
   beamSearches,
+  blockSparseAttention,
   dotProductAttention,
   embeddings,
   exactAttention,

@@ -1,0 +1,557 @@
+/** Block-sparse masks. */
+import { type Nested, tensor } from '../../core/create.js';
+import { field, nativeOperator, show } from '../../core/declare.js';
+import { type Device, device as deviceOf } from '../../core/device.js';
+import { ArgumentError } from '../../core/errors.js';
+import { checkOptions } from '../../core/options.js';
+import { keep } from '../../core/scope.js';
+import { Tensor } from '../../core/tensor.js';
+import {
+  type Blocks,
+  build,
+  bytesOf,
+  columnsOf,
+  complement,
+  hidden,
+  intersection,
+  listsOf,
+  type MaskShape,
+  pairsOf,
+  partial,
+  places,
+  rowsOf,
+  slotsOf,
+  union,
+  whole,
+} from './blocks.js';
+import * as patterns from './patterns.js';
+import { maskSvg } from './picture.js';
+import { compile, type MaskPredicate } from './predicate.js';
+
+export { type MaskPlaces, type MaskPredicate, MaskValue } from './predicate.js';
+
+const evaluateCall = nativeOperator('blockMaskEvaluate', {
+  program: field.input,
+  blocks: field.optional,
+  queries: field.integer,
+  keys: field.integer,
+  block: field.integer,
+  batch: field.integer,
+  heads: field.integer,
+  states: field.output,
+  bits: field.output,
+});
+
+/** What a {@link BlockMask} is made for. */
+export interface BlockMaskOptions {
+  /** N, the length of the sequence of queries. */
+  queries: number;
+  /** M. Default `queries`. */
+  keys?: number;
+  /** Queries and keys of a block: 16, 32, 64 or 128. Default 64. */
+  blockSize?: number;
+  /** Heads that differ; 1 (default) is for all. */
+  heads?: number;
+  /** Batch entries that differ; 1 (default) is for all. */
+  batch?: number;
+  /** Where attention will run. Default `cpu`. */
+  device?: Device | string;
+}
+
+/** Options of the named patterns. */
+export interface PatternOptions extends BlockMaskOptions {
+  /** Hide what lies after a query's position, counted from the bottom right corner. Default false. */
+  causal?: boolean;
+}
+
+/**
+ * The lists that FlexAttention and its kin take, i32: of every row of blocks the partial and the full
+ * columns, and the transpose. Counts are [B, H, rows], indices [B, H, rows, columns], ascending, with 0
+ * beyond the count.
+ */
+export interface BlockLists {
+  kvNumBlocks: Tensor;
+  kvIndices: Tensor;
+  fullKvNumBlocks: Tensor;
+  fullKvIndices: Tensor;
+  qNumBlocks: Tensor;
+  qIndices: Tensor;
+  fullQNumBlocks: Tensor;
+  fullQIndices: Tensor;
+}
+
+/** @internal The fields of the native operators. */
+export interface MaskTensors {
+  maskRows: Tensor;
+  maskRowBlocks: Tensor;
+  maskColumns: Tensor;
+  maskColumnBlocks: Tensor;
+  maskBits: Tensor | null;
+}
+
+const optionNames = ['queries', 'keys', 'blockSize', 'heads', 'batch', 'device'];
+
+/**
+ * Which pairs of queries and keys attention computes, block by block: blocks that are hidden cost
+ * nothing, those that are partly seen hold a bit per pair, and no matrix of N x M is ever stored. Made
+ * once and used by any number of calls; its tensors survive `tidy`, `dispose()` frees them.
+ *
+ * @example
+ * const mask = BlockMask.where({ queries: 256 }, ({ i, j }) => j.atMost(i).and(i.minus(j).below(96)));
+ * const x = normal([1, 2, 256, 16]);
+ * const y = attention(x, x, x, { blockMask: mask });
+ * mask.dispose();
+ */
+export class BlockMask implements MaskShape {
+  readonly batch: number;
+  readonly heads: number;
+  readonly queries: number;
+  readonly keys: number;
+  readonly blockSize: number;
+  readonly device: Device;
+  readonly #states: Uint8Array;
+  readonly #bits: Tensor | null;
+  readonly #lists: Omit<MaskTensors, 'maskBits'>;
+  #hostBits: Uint8Array | null;
+
+  private constructor(
+    shape: MaskShape,
+    device: Device,
+    states: Uint8Array,
+    bits: Tensor | Uint8Array,
+  ) {
+    ({
+      batch: this.batch,
+      heads: this.heads,
+      queries: this.queries,
+      keys: this.keys,
+      blockSize: this.blockSize,
+    } = shape);
+    this.device = device;
+    this.#states = states;
+    const onHost = bits instanceof Uint8Array;
+    this.#hostBits = onHost ? bits : null;
+    const given = onHost
+      ? tensor(bits, {
+          shape: [bits.length / bytesOf(shape), shape.blockSize, shape.blockSize / 8],
+          device,
+        })
+      : bits;
+    this.#bits = given.size > 0 ? keep(given) : null;
+    if (given.size === 0) given.dispose();
+    const list = (side: 'rows' | 'columns'): [Tensor, Tensor] => {
+      const { starts, blocks } = listsOf({ ...shape, states, bits: new Uint8Array(0) }, side);
+      const lines = starts.length / (shape.batch * shape.heads);
+      return [
+        keep(tensor(starts, { shape: [shape.batch, shape.heads, lines], device })),
+        keep(tensor(blocks, { shape: [blocks.length / 2, 2], device })),
+      ];
+    };
+    const [maskRows, maskRowBlocks] = list('rows');
+    const [maskColumns, maskColumnBlocks] = list('columns');
+    this.#lists = { maskRows, maskRowBlocks, maskColumns, maskColumnBlocks };
+  }
+
+  /**
+   * The pairs that a predicate holds for. It is written with the methods of its arguments and evaluated
+   * on the device, for every pair once; this call waits for it.
+   *
+   * @throws ArgumentError for sizes that do not fit, or a predicate that is not made of its arguments
+   * @example
+   * // Documents of 100 tokens, each seen by itself and by a global first token.
+   * const mask = BlockMask.where({ queries: 300, blockSize: 32 }, ({ i, j }) =>
+   *   i.over(100).equals(j.over(100)).or(j.equals(0)),
+   * );
+   */
+  static where(options: BlockMaskOptions, predicate: MaskPredicate): BlockMask {
+    const [shape, device] = shapeOf('BlockMask.where', options);
+    const { queries, keys, batch, heads, blockSize: block } = shape;
+    const program = compile(predicate, queries, keys, device);
+    const sizes = { program, queries, keys, block, batch, heads };
+    const found = evaluateCall(sizes).states;
+    const states = found.dataSync() as Uint8Array;
+    found.dispose();
+    const list: number[] = [];
+    for (const place of places(shape)) {
+      if (states[place.index] !== partial) continue;
+      list.push(place.batch, place.head, place.row, place.column);
+    }
+    const blocks = tensor(Int32Array.from(list), { shape: [list.length / 4, 4], device });
+    const bits = evaluateCall({ ...sizes, blocks }).bits;
+    program.dispose();
+    blocks.dispose();
+    return new BlockMask(shape, device, Uint8Array.from(states), bits);
+  }
+
+  /**
+   * Whole blocks, by a layout of ones and zeros.
+   *
+   * @param layout [rows, columns], [heads, rows, columns] or [batch, heads, rows, columns] of blocks
+   * @throws ArgumentError when its shape does not follow from the sizes
+   * @example
+   * const mask = BlockMask.fromLayout([[1, 0], [1, 1]], { queries: 128, blockSize: 64 });
+   */
+  static fromLayout(layout: Tensor | Nested, options: BlockMaskOptions): BlockMask {
+    const made = !(layout instanceof Tensor);
+    const t = made ? tensor(layout as Nested) : layout;
+    const [batch = 1, heads = 1] = [t.shape.at(-4), t.shape.at(-3)];
+    const [shape, device] = shapeOf('BlockMask.fromLayout', { ...options, batch, heads });
+    const expected = [rowsOf(shape), columnsOf(shape)];
+    const fits = t.shape.length >= 2 && t.shape.length <= 4;
+    if (!fits || t.shape.at(-2) !== expected[0] || t.shape.at(-1) !== expected[1]) {
+      throw new ArgumentError(
+        'ERR_SHAPE',
+        'BlockMask.fromLayout',
+        'layout',
+        show(t),
+        `Its last axes must be the ${expected.join(' by ')} blocks of these lengths`,
+      );
+    }
+    const states = Uint8Array.from(t.dataSync(), (x) => (Number(x) === 0 ? hidden : whole));
+    if (made) t.dispose();
+    return new BlockMask(shape, device, states, new Uint8Array(0));
+  }
+
+  /**
+   * Whole blocks, by the index arrays of a block-sparse row matrix: of row r the columns
+   * `indices[indptr[r]]` to before `indices[indptr[r + 1]]`.
+   *
+   * @throws ArgumentError when they point outside the matrix
+   */
+  static fromBsr(
+    indptr: ArrayLike<number>,
+    indices: ArrayLike<number>,
+    options: Omit<BlockMaskOptions, 'heads' | 'batch'>,
+  ): BlockMask {
+    const [shape, device] = shapeOf('BlockMask.fromBsr', options);
+    const [rows, columns] = [rowsOf(shape), columnsOf(shape)];
+    const refuse = (argument: string, value: unknown, remedy: string): never => {
+      throw new ArgumentError('ERR_VALUE', 'BlockMask.fromBsr', argument, show(value), remedy);
+    };
+    if (indptr.length !== rows + 1 || indptr[0] !== 0 || indptr[rows] !== indices.length) {
+      refuse(
+        'indptr',
+        [...Array.from(indptr).slice(0, 4)],
+        `Use ${rows + 1} numbers from 0 to the number of indices, ${indices.length}`,
+      );
+    }
+    const states = new Uint8Array(rows * columns);
+    for (let row = 0; row < rows; row++) {
+      const [from, to] = [indptr[row] as number, indptr[row + 1] as number];
+      if (!(to >= from)) refuse('indptr', to, 'It must ascend');
+      for (let at = from; at < to; at++) {
+        const column = indices[at] as number;
+        if (!Number.isInteger(column) || column < 0 || column >= columns) {
+          refuse('indices', column, `Use columns from 0 to ${columns - 1}`);
+        }
+        states[row * columns + column] = whole;
+      }
+    }
+    return new BlockMask(shape, device, states, new Uint8Array(0));
+  }
+
+  /**
+   * One mask per head, from masks with a single head each.
+   *
+   * @throws ArgumentError when their sizes differ
+   */
+  static perHead(masks: readonly BlockMask[]): BlockMask {
+    const [first] = masks;
+    if (!first || masks.some((m) => m.heads !== 1 || m.batch !== 1)) {
+      throw new ArgumentError(
+        'ERR_VALUE',
+        'BlockMask.perHead',
+        'masks',
+        `${masks.length} masks`,
+        'Give masks of one head and one batch entry',
+      );
+    }
+    for (const m of masks) first.#checkSameSizes('BlockMask.perHead', m);
+    const all = masks.map((m) => m.#blocks());
+    const slots = all.map((m) => slotsOf(m.states));
+    const count = first.#states.length;
+    const joined = build({ ...first.#shape(), heads: masks.length }, ({ head, index }) => {
+      const [m, at] = [all[head] as Blocks, index - head * count];
+      const state = m.states[at] as number;
+      if (state !== partial) return state;
+      const slot = (slots[head] as Int32Array)[at] as number;
+      return m.bits.subarray(slot * bytesOf(m), (slot + 1) * bytesOf(m));
+    });
+    return BlockMask.#of(joined, first.device);
+  }
+
+  /** Keys up to `left` before and `right` (default 0) after a query's position. */
+  static local(options: PatternOptions & { left: number; right?: number }): BlockMask {
+    const { left, right = 0, ...rest } = options;
+    return BlockMask.#pattern('local', patterns.local(left, right), rest);
+  }
+  /** The last `stride` keys, and every `stride`-th one (Child et al. 2019, "strided"). */
+  static strided(options: PatternOptions & { stride: number }): BlockMask {
+    const { stride, ...rest } = options;
+    return BlockMask.#pattern('strided', patterns.strided(stride), rest);
+  }
+  /** The query's own stretch of `stride` keys, and the last `summary` of each (Child et al. 2019, "fixed"). */
+  static fixed(options: PatternOptions & { stride: number; summary?: number }): BlockMask {
+    const { stride, summary = 1, ...rest } = options;
+    return BlockMask.#pattern('fixed', patterns.fixed(stride, summary), rest);
+  }
+  /** A window of `window` keys around a query, and tokens that see and are seen by all (Beltagy et al. 2020). */
+  static longformer(
+    options: PatternOptions & { window: number; globals?: readonly number[] },
+  ): BlockMask {
+    const { window, globals = [], ...rest } = options;
+    return BlockMask.#pattern('longformer', patterns.longformer(window, globals), rest);
+  }
+  /**
+   * Blocks (Zaheer et al. 2020): `window` (default 3) around the diagonal, the first `globals` (default 1)
+   * rows and columns, `random` (default 2) more per row, drawn from `seed` (default 0).
+   */
+  static bigBird(
+    options: PatternOptions & { window?: number; globals?: number; random?: number; seed?: number },
+  ): BlockMask {
+    const { window = 3, globals = 1, random = 2, seed = 0, ...rest } = options;
+    return BlockMask.#pattern('bigBird', patterns.bigBird(window, globals, random, seed), rest);
+  }
+  /** Blocks whose row and column differ in one binary digit at most (flat butterfly, Dao et al. 2022). */
+  static butterfly(options: PatternOptions): BlockMask {
+    return BlockMask.#pattern('butterfly', patterns.butterfly(), options);
+  }
+
+  static #pattern(name: string, pattern: patterns.Pattern, options: PatternOptions): BlockMask {
+    checkOptions(`BlockMask.${name}`, options, [...optionNames, 'causal']);
+    const { causal = false, ...rest } = options;
+    if ('predicate' in pattern) {
+      return BlockMask.where(rest, (p) =>
+        causal ? pattern.predicate(p).and(p.j.atMost(p.at)) : pattern.predicate(p),
+      );
+    }
+    const [shape, device] = shapeOf(`BlockMask.${name}`, rest);
+    const mask = BlockMask.#of(pattern.blocks(shape), device);
+    if (!causal) return mask;
+    const past = BlockMask.where({ ...rest, heads: 1, batch: 1 }, ({ at, j }) => j.atMost(at));
+    const both = mask.and(past);
+    past.dispose();
+    mask.dispose();
+    return both;
+  }
+
+  static #of(blocks: Blocks, device: Device): BlockMask {
+    return new BlockMask(blocks, device, blocks.states, blocks.bits);
+  }
+
+  /** Pairs that both masks show. A mask of one head (or batch entry) goes with one of several. */
+  and(other: BlockMask): BlockMask {
+    this.#checkSameSizes('BlockMask.and', other);
+    return BlockMask.#of(intersection(this.#blocks(), other.#blocks()), this.device);
+  }
+  /** Pairs that either mask shows. */
+  or(other: BlockMask): BlockMask {
+    this.#checkSameSizes('BlockMask.or', other);
+    return BlockMask.#of(union(this.#blocks(), other.#blocks()), this.device);
+  }
+  /** Pairs that this mask hides. */
+  not(): BlockMask {
+    return BlockMask.#of(complement(this.#blocks()), this.device);
+  }
+
+  /** The part of all pairs that is seen. */
+  get density(): number {
+    return pairsOf(this.#blocks()) / (this.batch * this.heads * this.queries * this.keys);
+  }
+  /** The part of all blocks that is computed. */
+  get blockDensity(): number {
+    return (
+      this.#states.reduce((sum, state) => sum + Number(state !== hidden), 0) / this.#states.length
+    );
+  }
+
+  /** Whether a query sees a key. */
+  sees(query: number, key: number, { head = 0, batch = 0 } = {}): boolean {
+    const size = this.blockSize;
+    const [row, column] = [Math.floor(query / size), Math.floor(key / size)];
+    const index = ((batch * this.heads + head) * rowsOf(this) + row) * columnsOf(this) + column;
+    const state = this.#states[index];
+    if (state !== partial) return state === whole;
+    const { bits } = this.#blocks();
+    const slot = slotsOf(this.#states)[index] as number;
+    const byte = bits[
+      (slot * bytesOf(this) + ((query % size) * size + (key % size)) / 8) | 0
+    ] as number;
+    return ((byte >> (key % 8)) & 1) === 1;
+  }
+
+  /** The lists of other libraries, as new tensors on the mask's device. */
+  toLists(): BlockLists {
+    const { batch, heads } = this;
+    const make = (side: 'rows' | 'columns', wanted: number): [Tensor, Tensor] => {
+      const [lines, across] =
+        side === 'rows' ? [rowsOf(this), columnsOf(this)] : [columnsOf(this), rowsOf(this)];
+      const counts = new Int32Array(batch * heads * lines);
+      const indices = new Int32Array(counts.length * across);
+      for (const { batch: b, head, row, column, index } of places(this)) {
+        if (this.#states[index] !== wanted) continue;
+        const [line, other] = side === 'rows' ? [row, column] : [column, row];
+        const at = (b * heads + head) * lines + line;
+        const count = counts[at] as number;
+        indices[at * across + count] = other;
+        counts[at] = count + 1;
+      }
+      const { device } = this;
+      return [
+        tensor(counts, { shape: [batch, heads, lines], device }),
+        tensor(indices, { shape: [batch, heads, lines, across], device }),
+      ];
+    };
+    const [kvNumBlocks, kvIndices] = make('rows', partial);
+    const [fullKvNumBlocks, fullKvIndices] = make('rows', whole);
+    const [qNumBlocks, qIndices] = make('columns', partial);
+    const [fullQNumBlocks, fullQIndices] = make('columns', whole);
+    return {
+      ...{ kvNumBlocks, kvIndices, fullKvNumBlocks, fullKvIndices },
+      ...{ qNumBlocks, qIndices, fullQNumBlocks, fullQIndices },
+    };
+  }
+
+  /** Everything of it as tensors on the CPU, for a safetensors file; see {@link BlockMask.fromTensors}. */
+  toTensors(): Record<'states' | 'bits' | 'lengths', Tensor> {
+    const { batch, heads, queries, keys, blockSize } = this;
+    const { bits } = this.#blocks();
+    return {
+      states: tensor(this.#states, { shape: [batch, heads, rowsOf(this), columnsOf(this)] }),
+      bits: tensor(bits, { shape: [bits.length / bytesOf(this), blockSize, blockSize / 8] }),
+      lengths: tensor(Int32Array.of(queries, keys)),
+    };
+  }
+
+  /**
+   * The mask that `toTensors` wrote.
+   *
+   * @throws ArgumentError when they do not fit together
+   */
+  static fromTensors(
+    tensors: Readonly<Record<string, Tensor>>,
+    options: { device?: Device | string } = {},
+  ): BlockMask {
+    const { states, bits, lengths } = tensors;
+    if (!states || !bits || !lengths) {
+      throw new ArgumentError(
+        'ERR_VALUE',
+        'BlockMask.fromTensors',
+        'tensors',
+        Object.keys(tensors).join(', '),
+        "Pass what toTensors() gave: 'states', 'bits' and 'lengths'",
+      );
+    }
+    const [queries = 0, keys = 0] = lengths.dataSync() as Int32Array;
+    const [batch = 1, heads = 1] = states.shape;
+    const blockSize = bits.shape[1] ?? 0;
+    const [shape, device] = shapeOf('BlockMask.fromTensors', {
+      ...{ queries, keys, batch, heads, blockSize },
+      ...options,
+    });
+    const all = Uint8Array.from(states.dataSync() as Uint8Array);
+    const count = all.reduce((sum, state) => sum + Number(state === partial), 0);
+    const expected = [batch, heads, rowsOf(shape), columnsOf(shape)];
+    const fits =
+      `${states.shape}` === `${expected}` &&
+      bits.shape[0] === count &&
+      all.every((s) => s <= whole);
+    if (!fits) {
+      throw new ArgumentError(
+        'ERR_SHAPE',
+        'BlockMask.fromTensors',
+        'states',
+        `${show(states)} with bits ${show(bits)}`,
+        `States of [${expected}] blocks, 0 to 2, have bits for each that is 1`,
+      );
+    }
+    return new BlockMask(shape, device, all, Uint8Array.from(bits.dataSync() as Uint8Array));
+  }
+
+  /**
+   * A picture of one head: a square per visible block, paler where it is partly seen.
+   *
+   * @param options.size its longer side in pixels, default 512
+   */
+  toSVG({ head = 0, batch = 0, size = 512 } = {}): string {
+    return maskSvg(
+      { ...this.#shape(), states: this.#states, bits: new Uint8Array(0) },
+      batch,
+      head,
+      size,
+    );
+  }
+
+  /** The same mask on another device. */
+  to(device: Device | string): BlockMask {
+    return BlockMask.#of(this.#blocks(), deviceOf(device));
+  }
+
+  /** @internal What the kernels read. */
+  tensors(): MaskTensors {
+    return { ...this.#lists, maskBits: this.#bits };
+  }
+
+  /** Frees the device's memory. */
+  dispose(): void {
+    for (const t of Object.values(this.#lists)) t.dispose();
+    this.#bits?.dispose();
+  }
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  #shape(): MaskShape {
+    const { batch, heads, queries, keys, blockSize } = this;
+    return { batch, heads, queries, keys, blockSize };
+  }
+
+  #blocks(): Blocks {
+    this.#hostBits ??= Uint8Array.from((this.#bits?.dataSync() as Uint8Array | undefined) ?? []);
+    return { ...this.#shape(), states: this.#states, bits: this.#hostBits };
+  }
+
+  #checkSameSizes(operator: string, other: BlockMask): void {
+    const sizes = (m: BlockMask) => `${m.queries} by ${m.keys} in blocks of ${m.blockSize}`;
+    const repeats = (a: number, b: number) => a === b || a === 1 || b === 1;
+    if (
+      sizes(this) === sizes(other) &&
+      repeats(this.heads, other.heads) &&
+      repeats(this.batch, other.batch)
+    ) {
+      return;
+    }
+    throw new ArgumentError(
+      'ERR_SHAPE',
+      operator,
+      'other',
+      `${sizes(other)}, ${other.batch} batch entries, ${other.heads} heads`,
+      `It must be as the first, ${sizes(this)}, ${this.batch} batch entries, ${this.heads} heads`,
+    );
+  }
+}
+
+function shapeOf(operator: string, options: BlockMaskOptions): [MaskShape, Device] {
+  checkOptions(operator, options, optionNames);
+  const { queries, keys = queries, blockSize = 64, heads = 1, batch = 1 } = options;
+  for (const [name, value] of Object.entries({ queries, keys, heads, batch })) {
+    if (Number.isSafeInteger(value) && value >= 1) continue;
+    throw new ArgumentError(
+      'ERR_VALUE',
+      operator,
+      name,
+      show(value),
+      'Use a whole number from 1 on',
+    );
+  }
+  if (![16, 32, 64, 128].includes(blockSize)) {
+    throw new ArgumentError(
+      'ERR_VALUE',
+      operator,
+      'blockSize',
+      show(blockSize),
+      'Use 16, 32, 64 or 128',
+    );
+  }
+  return [{ batch, heads, queries, keys, blockSize }, deviceOf(options.device)];
+}
