@@ -84,10 +84,16 @@ const onCpu = (context: BenchContext): BenchCase[] => {
     forward(context, shape(2048, false)),
     forward(context, shape(2048, true)),
     forward(context, shape(2048, false), 1),
+    forward(context, shape(4096, false)),
+    forward(context, shape(4096, true)),
     forward(context, shape(2048, false, 128)),
+    forward(context, shape(2048, true, 128)),
+    forward(context, shape(512, false)),
     forward(context, shape(512, true)),
     both(context, shape(2048, false)),
     both(context, shape(2048, true)),
+    both(context, shape(4096, false)),
+    both(context, shape(512, false)),
     both(context, shape(512, true)),
   ];
 };
