@@ -11,8 +11,8 @@ export function ownWork(name: string, device: Device, prepare: () => Prepared): 
     name,
     async sample() {
       prepared ??= prepare();
-      work ??= await timed(prepared, device, 0.05);
-      return work.sample();
+      work ??= await timed(prepared, device, { sampleSeconds: 0.05 });
+      return (await work.sample()).seconds;
     },
     close() {
       work?.dispose();

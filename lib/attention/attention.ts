@@ -13,6 +13,7 @@ import {
   problemFields,
   problemOf,
 } from './options.js';
+import { attentionSupported } from './supported.js';
 
 const forwardCall = nativeOperator('attention', {
   q: field.input,
@@ -204,6 +205,16 @@ export function attention(
   const { bias = null, sinks = null, generator, returnLse = false } = options;
   return attentionOperator(q, k, v, bias, sinks, problem, generator, returnLse);
 }
+
+/**
+ * Whether `attention` takes a use of it, or everything that stands against it. Nothing falls back in
+ * silence: what this refuses, `attention` refuses.
+ *
+ * @throws ArgumentError for a misspelt property
+ * @example
+ * attention.supported({ dtype: 'bf16', headDim: 128, uses: ['causal', 'bias'] }); // { supported: true }
+ */
+attention.supported = attentionSupported;
 
 /** [tokens, H, D] as a batch of one. */
 function packedAttention(
