@@ -21,7 +21,7 @@ import { add, div, equal, exp, log, maximum, mul, sub, where } from '../dense/in
  * @example
  * const [q, k, v] = [1, 2, 3].map((seed) => normal([1, 2, 64, 16], { generator: new Generator(seed) }));
  * const parts = [0, 32].map((from) => {
- *   const part = (t) => slice(t, 2, from, from + 32);
+ *   const part = (t: Tensor) => slice(t, 2, from, from + 32);
  *   return attention(q, part(k), part(v), { returnLse: true });
  * });
  * const [y, lse] = mergeAttention(parts); // attention(q, k, v, { returnLse: true })

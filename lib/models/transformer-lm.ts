@@ -11,6 +11,7 @@ import { unpack } from '../nn/functional/unpack.js';
 import { initialise } from '../nn/initialise.js';
 import { Dropout } from '../nn/layers/dropout.js';
 import { Embedding } from '../nn/layers/embedding.js';
+import type { LayerContext } from '../nn/layers/encoder-layer.js';
 import {
   type FeedForwardActivation,
   feedForwardActivations,
@@ -95,6 +96,8 @@ export interface LanguageModelLossOptions {
   zLoss?: number;
   /** Tokens whose logits exist at a time, computed again in backward. Default: all at once. */
   chunk?: number;
+  /** i32 [B, N]: tokens see only those with the same id, as documents packed into one row do. */
+  segmentIds?: Tensor | null;
 }
 
 const configNames = [
@@ -181,15 +184,16 @@ export class TransformerLM extends Module {
    * Logits of the next token at every position.
    *
    * @param ids i32 [B, N]
+   * @param context.segmentIds i32 [B, N]: tokens see only those with the same id
    * @returns [B, N, vocabSize]
    */
-  forward(ids: Tensor): Tensor {
-    return this.#logits(this.hidden(ids));
+  forward(ids: Tensor, context: Pick<LayerContext, 'segmentIds'> = {}): Tensor {
+    return this.#logits(this.hidden(ids, context));
   }
 
   /** What the output layer reads: [B, N, dModel]. */
-  hidden(ids: Tensor): Tensor {
-    return this.stack.forward(this.#embed(ids));
+  hidden(ids: Tensor, context: Pick<LayerContext, 'segmentIds'> = {}): Tensor {
+    return this.stack.forward(this.#embed(ids), context);
   }
 
   /**
@@ -204,9 +208,10 @@ export class TransformerLM extends Module {
       'labelSmoothing',
       'zLoss',
       'chunk',
+      'segmentIds',
     ]);
-    const { chunk, ...entropy } = options;
-    const rows = reshape(this.hidden(ids), [-1, this.config.dModel]);
+    const { chunk, segmentIds = null, ...entropy } = options;
+    const rows = reshape(this.hidden(ids, { segmentIds }), [-1, this.config.dModel]);
     const flat = reshape(targets, [-1]);
     let total =
       chunk === undefined || chunk >= flat.size

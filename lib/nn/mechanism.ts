@@ -27,6 +27,11 @@ export interface MechanismContext {
   lengths?: Tensor | null;
   /** i32 [B]: queries at and beyond are padding, and what they give does not matter. */
   queryLengths?: Tensor | null;
+  /**
+   * i32 [B, N], for self-attention: tokens see only those with the same id, as documents packed into one
+   * row do. Only for mechanisms that declare `segments`.
+   */
+  segmentIds?: Tensor | null;
   /** Where mechanisms that draw take their numbers. Default: the device's own. */
   generator?: Generator;
 }
@@ -88,6 +93,8 @@ export abstract class Mechanism extends Module {
   readonly groupedHeads: boolean = false;
   /** Whether keys may be of another length than queries. */
   readonly cross: boolean = false;
+  /** Whether it honours `segmentIds`. */
+  readonly segments: boolean = false;
 
   /**
    * @param q [B, H, N, D], any strides

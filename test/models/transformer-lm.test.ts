@@ -1,4 +1,5 @@
 import {
+  backward,
   type DType,
   Generator,
   gpt2Name,
@@ -10,6 +11,7 @@ import {
   SoftmaxAttention,
   saveModule,
   saveTensors,
+  slice,
   type Tensor,
   TransformerLM,
   type TransformerLMOptions,
@@ -275,5 +277,44 @@ describe('GPT-2', () => {
   test('another file is refused', async () => {
     await saveModule(path('other.safetensors'), new Linear(2, 2));
     await expect(loadGpt2(path('other.safetensors'))).rejects.toThrow(/holds no GPT-2/);
+  });
+});
+
+describe('documents packed into one row', () => {
+  const ids = tokens(1, 30);
+  const segmentIds = tensor(
+    Int32Array.from({ length: 30 }, (_, i) => (i < 12 ? 0 : 1)),
+    {
+      shape: [1, 30],
+    },
+  );
+
+  test.each([false, true])('are independent of each other, recompute: %s', (recompute) => {
+    const m = model({ recompute });
+    const logits = m.forward(ids, { segmentIds });
+    const alone = m.forward(slice(ids, 1, 0, 12));
+    expect(values(slice(logits, 1, 0, 12))).toEqual(values(alone));
+    const other = tensor(
+      Int32Array.from([...values(ids)].map((id, i) => (i < 12 ? 16 - id : id))),
+      {
+        shape: [1, 30],
+      },
+    );
+    const changed = m.forward(other, { segmentIds });
+    expect(values(slice(changed, 1, 12, 30))).toEqual(values(slice(logits, 1, 12, 30)));
+    expect(values(slice(m.forward(other), 1, 12, 30))).not.toEqual(
+      values(slice(m.forward(ids), 1, 12, 30)),
+    );
+    const loss = m.loss(ids, ids, { segmentIds });
+    backward(loss);
+    expect(m.parameters().every((p) => p.grad !== null)).toBe(true);
+  });
+
+  test('are refused by mechanisms without segments', () => {
+    class Other extends SoftmaxAttention {
+      override readonly segments = false;
+    }
+    const m = model({ mechanism: () => new Other({ causal: true }) });
+    expect(() => m.forward(ids, { segmentIds })).toThrow(/'segmentIds'.*no segments/s);
   });
 });

@@ -76,6 +76,8 @@ export interface LayerContext {
    * itself means nothing.
    */
   lengths?: Tensor | null;
+  /** i32 [B, N]: tokens see only those with the same id, as documents packed into one row do. */
+  segmentIds?: Tensor | null;
 }
 
 /**

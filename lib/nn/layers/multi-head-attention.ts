@@ -44,6 +44,8 @@ export interface AttendOptions {
   memory?: Tensor | KeyValue;
   /** i32 [B]: how many keys of each row are no padding. Default all. */
   lengths?: Tensor | null;
+  /** i32 [B, N], for self-attention: tokens see only those with the same id. */
+  segmentIds?: Tensor | null;
 }
 
 /** Projected keys and values of a memory, [B, Hkv, M, D] each. */
@@ -124,10 +126,24 @@ export class MultiHeadAttention extends Module {
    * @param x [B, N, dModel]
    * @returns [B, N, dModel]
    */
-  forward(x: Tensor, { memory, lengths }: AttendOptions = {}): Tensor {
+  forward(x: Tensor, { memory, lengths, segmentIds }: AttendOptions = {}): Tensor {
+    if (segmentIds && (memory || !this.mechanism.segments)) {
+      throw new ArgumentError(
+        'ERR_OPTION',
+        'MultiHeadAttention',
+        'segmentIds',
+        show(segmentIds),
+        memory
+          ? 'Leave them out where there is a memory'
+          : `The mechanism '${this.mechanism.name}' has no segments; give each document a row`,
+      );
+    }
     if (memory) return this.#cross(x, memory, lengths);
     const { q, k, v } = this.#project(x);
-    const context = lengths ? { lengths, queryLengths: lengths } : {};
+    const context = {
+      ...(lengths && { lengths, queryLengths: lengths }),
+      ...(segmentIds && { segmentIds }),
+    };
     return this.#output(this.mechanism.forward(q, k, v, context), x);
   }
 

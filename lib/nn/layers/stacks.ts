@@ -88,12 +88,17 @@ export class Encoder extends Module {
   }
 
   /** @param x [B, N, dModel] */
-  forward(x: Tensor, { lengths = null }: LayerContext = {}): Tensor {
+  forward(x: Tensor, { lengths, segmentIds }: LayerContext = {}): Tensor {
     let stream: Stream = { x, delta: null };
+    const others = [lengths, segmentIds].filter((t) => t != null);
     for (const layer of this.layers) {
-      stream = through(this.recompute, stream, lengths ? [lengths] : [], (at, [given = null]) =>
-        layer.advance(at, { lengths: given }),
-      );
+      stream = through(this.recompute, stream, others, (at, given) => {
+        const rest = [...given];
+        return layer.advance(at, {
+          lengths: lengths ? (rest.shift() as Tensor) : null,
+          segmentIds: segmentIds ? (rest.shift() as Tensor) : null,
+        });
+      });
     }
     return finished(this.norm, stream);
   }

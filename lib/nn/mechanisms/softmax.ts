@@ -46,6 +46,7 @@ export class SoftmaxAttention extends Mechanism {
   override readonly capturable: boolean;
   override readonly groupedHeads = true;
   override readonly cross = true;
+  override readonly segments: boolean = true;
   readonly #options: SoftmaxAttentionOptions;
 
   constructor(options: SoftmaxAttentionOptions = {}) {
@@ -58,10 +59,11 @@ export class SoftmaxAttention extends Mechanism {
   }
 
   forward(q: Tensor, k: Tensor, v: Tensor, context: MechanismContext = {}): Tensor {
-    const { lengths, queryLengths } = context;
+    const { lengths, queryLengths, segmentIds } = context;
     const options: SingleOutput = {
       ...this.attentionOptions(),
       ...(lengths && { keyLengths: lengths }),
+      ...(segmentIds && { segmentIds }),
       // Causal masks align to the last query that counts.
       ...(queryLengths && this.#options.causal && { queryLengths }),
     };
