@@ -1,5 +1,5 @@
 // `npm run test:sanitize -- address,undefined|thread [JEST ARGUMENTS...]`: builds the addon with
-// sanitizers beside the ordinary build and runs the tests on it.
+// sanitizers beside the ordinary build and runs the tests on it, by default those that compute.
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -7,7 +7,10 @@ import path from 'node:path';
 import { buildNative, main, root } from './support/native-build.mjs';
 import { BuildProblem } from './support/toolchain.mjs';
 
-const [kind = 'address,undefined', ...jestArguments] = process.argv.slice(2);
+// Others test how the package is built, installed and called.
+const COMPUTING = 'test/(attention|core|dense|models|native|nn|optim|train)/';
+const [kind = 'address,undefined', ...given] = process.argv.slice(2);
+const jestArguments = given.length > 0 ? given : ['--testPathPatterns', COMPUTING];
 const compiler = process.env.CXX ?? 'g++';
 const require = createRequire(import.meta.url);
 
