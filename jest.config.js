@@ -12,6 +12,9 @@ const published = ['native', 'package', 'cli'];
 module.exports = {
   // The library computes on a thread pool of its own: more workers than this only take turns.
   maxWorkers: Math.min(4, availableParallelism()),
+  // A worker that has run many suites holds gigabytes and takes longer to end than Jest waits: it is
+  // replaced before.
+  workerIdleMemoryLimit: '512MB',
   // Finite differences and training runs take seconds, several times that on a busy machine.
   testTimeout: 60_000,
   projects: [
