@@ -93,8 +93,8 @@ Napi::Value sweep(const Napi::CallbackInfo& info) {
 
 Napi::Value describeOperators(const Napi::CallbackInfo& info) {
   static constexpr const char* kKinds[] = {
-      "input",   "optional", "inputs", "inout",    "inouts", "optionalInouts", "number",
-      "integer", "flag",     "choice", "integers", "output", "outputs"};
+      "input", "optional", "inputs",   "inout", "inouts",   "optionalInouts", "number", "integer",
+      "flag",  "choice",   "integers", "group", "groupEnd", "output",         "outputs"};
   const Napi::Env env = info.Env();
   Napi::Array list = Napi::Array::New(env);
   uint32_t i = 0;

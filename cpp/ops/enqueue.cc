@@ -19,6 +19,11 @@ class Describer final : public FieldVisitor {
   }
 
  protected:
+  bool beginGroup(const char* name, bool&) override {
+    add(FieldKind::group, name);
+    return true;
+  }
+  void endGroup(const char* name) override { add(FieldKind::groupEnd, name); }
   void tensor(FieldKind kind, const char* name, TensorView&) override { add(kind, name); }
   void tensors(FieldKind kind, const char* name, TensorList&) override { add(kind, name); }
   void chosen(const char* name, int&, Names names) override {
@@ -38,6 +43,10 @@ class Reader final : public FieldVisitor {
   void integers(const char*, std::vector<int64_t>& list) override { frame_.readIntegers(list); }
 
  protected:
+  bool beginGroup(const char*, bool& given) override {
+    given = frame_.readNumber() != 0;
+    return given;
+  }
   void tensor(FieldKind kind, const char* name, TensorView& t) override {
     if (!isOutput(kind)) frame_.readTensor(name, t, kind != FieldKind::optional, isInout(kind));
   }

@@ -31,8 +31,10 @@ enum class FieldKind : uint8_t {
   flag,            // bool
   choice,          // index into a list of names
   integers,        // list of i64
-  output,          // tensor allocated by the call, shape given by validate()
-  outputs,         // list of such
+  group,           // fields that a call gives together or not at all, until groupEnd
+  groupEnd,
+  output,   // tensor allocated by the call, shape given by validate()
+  outputs,  // list of such
 };
 
 constexpr bool isOutput(FieldKind kind) {
@@ -71,12 +73,24 @@ class FieldVisitor {
     choice(name, value, Names(names.begin(), names.size()));
   }
 
+  // `fields` offers the group's fields, which cost nothing in calls that leave the group out. Not
+  // for outputs.
+  template <class F>
+  void group(const char* name, bool& given, F&& fields) {
+    if (!beginGroup(name, given)) return;
+    fields();
+    endGroup(name);
+  }
+
   virtual void number(const char*, double&) {}
   virtual void integer(const char*, int64_t&) {}
   virtual void flag(const char*, bool&) {}
   virtual void integers(const char*, std::vector<int64_t>&) {}
 
  protected:
+  // Whether the group's fields are to be offered.
+  virtual bool beginGroup(const char*, bool& given) { return given; }
+  virtual void endGroup(const char*) {}
   virtual void tensor(FieldKind, const char*, TensorView&) {}
   virtual void tensors(FieldKind, const char*, TensorList&) {}
   virtual void chosen(const char*, int&, Names) {}

@@ -6,6 +6,7 @@ import { checkOptions } from '../core/options.js';
 import type { Tensor } from '../core/tensor.js';
 import { squeeze, unsqueeze } from '../core/views.js';
 import {
+  type AttentionFeatures,
   type AttentionOptions,
   type AttentionProblem,
   drawDropout,
@@ -70,11 +71,14 @@ const attentionOperator = defineOperator({
     returnLse: boolean,
   ): Tensor | [Tensor, Tensor] {
     const recorded = ctx.needs.includes(true);
-    if (problem.dropout > 0) {
-      problem.dropoutState = drawDropout('attention', q, k, problem.tokenMajor, generator);
-      problem.made.push(problem.dropoutState);
+    const { features } = problem;
+    if (features) {
+      if (features.dropout > 0) {
+        features.dropoutState = drawDropout('attention', q, k, problem.tokenMajor, generator);
+        features.made.push(features.dropoutState);
+      }
+      ctx.own(...features.made);
     }
-    ctx.own(...problem.made);
     // Field by field: spreading the options costs a tenth of the call.
     const { o, lse } = forwardCall({
       q,
@@ -82,22 +86,7 @@ const attentionOperator = defineOperator({
       v,
       keyLengths: problem.keyLengths,
       queryLengths: problem.queryLengths,
-      cuSeqlensQ: problem.cuSeqlensQ,
-      cuSeqlensK: problem.cuSeqlensK,
-      prefixLengths: problem.prefixLengths,
-      querySegments: problem.querySegments,
-      keySegments: problem.keySegments,
-      maskRows: problem.maskRows,
-      maskRowBlocks: problem.maskRowBlocks,
-      maskColumns: problem.maskColumns,
-      maskColumnBlocks: problem.maskColumnBlocks,
-      maskBits: problem.maskBits,
-      maskBlock: problem.maskBlock,
-      bias,
-      alibiSlopes: problem.alibiSlopes,
-      sinks,
-      dropoutState: problem.dropoutState,
-      dropout: problem.dropout,
+      features: features && { ...features, bias, sinks },
       scale: problem.scale,
       softcap: problem.softcap,
       causal: problem.causal,
@@ -113,12 +102,15 @@ const attentionOperator = defineOperator({
     else ctx.own(lse);
     if (bias) ctx.save(bias);
     if (sinks) ctx.save(sinks);
-    for (const t of tensorsOf(problem)) if (!problem.made.includes(t)) ctx.save(t);
+    if (problem.keyLengths) ctx.save(problem.keyLengths);
+    if (problem.queryLengths) ctx.save(problem.queryLengths);
+    if (features) ctx.save(...tensorsOf(features));
     return returnLse ? [o, lse] : o;
   },
   backward(ctx, gradO, gradLse) {
     const { problem, hasBias, hasSinks } = ctx.state;
-    const saved = ctx.saved().slice(problem.made.length);
+    const { features } = problem;
+    const saved = ctx.saved().slice(features?.made.length);
     const [q, k, v, o, lse, ...rest] = saved as [
       Tensor,
       Tensor,
@@ -129,7 +121,10 @@ const attentionOperator = defineOperator({
     ];
     const bias = hasBias ? (rest.shift() as Tensor) : null;
     const sinks = hasSinks ? (rest.shift() as Tensor) : null;
-    const given = { q, k, v, o, lse, gradO, gradLse, ...problem, bias, sinks };
+    const given = {
+      ...{ q, k, v, o, lse, gradO, gradLse, ...problem },
+      features: features && { ...features, bias, sinks },
+    };
     const withGradSinks = hasSinks && ctx.needs[4] === true;
     const { gradQ, gradK, gradV, gradSinks } = backwardCall({ ...given, withGradSinks });
     const gradBias = hasBias && ctx.needs[3] ? biasBackwardCall(given).gradBias : null;
@@ -146,14 +141,10 @@ const attentionOperator = defineOperator({
   returnLse: boolean,
 ) => Tensor | [Tensor, Tensor];
 
-/** What backward reads beside the operands. */
-function tensorsOf(problem: AttentionProblem): Tensor[] {
-  const { keyLengths, queryLengths, cuSeqlensQ, cuSeqlensK, prefixLengths } = problem;
-  const { querySegments, keySegments, alibiSlopes } = problem;
-  const { maskRows, maskRowBlocks, maskColumns, maskColumnBlocks, maskBits } = problem;
-  const lengths = [keyLengths, queryLengths, cuSeqlensQ, cuSeqlensK, prefixLengths];
-  const mask = [maskRows, maskRowBlocks, maskColumns, maskColumnBlocks, maskBits];
-  return [...lengths, ...mask, querySegments, keySegments, alibiSlopes].filter((t) => t !== null);
+/** What backward reads beside the operands, but for what the call owns. */
+function tensorsOf(features: AttentionFeatures): Tensor[] {
+  const { made, dropout: _, maskBlock: __, ...tensors } = features;
+  return Object.values(tensors).filter((t) => t !== null && !made.includes(t)) as Tensor[];
 }
 
 /**

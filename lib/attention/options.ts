@@ -102,10 +102,7 @@ export const optionNames = [
   'returnLse',
 ];
 
-/** @internal The fields that all native operators of exact attention share. */
-export const problemFields = {
-  keyLengths: field.optional,
-  queryLengths: field.optional,
+const features = {
   cuSeqlensQ: field.optional,
   cuSeqlensK: field.optional,
   prefixLengths: field.optional,
@@ -122,6 +119,13 @@ export const problemFields = {
   sinks: field.optional,
   dropoutState: field.optional,
   dropout: field.number,
+} as const;
+
+/** @internal The fields that all native operators of exact attention share. */
+export const problemFields = {
+  keyLengths: field.optional,
+  queryLengths: field.optional,
+  features: field.group(features),
   scale: field.number,
   softcap: field.number,
   causal: field.flag,
@@ -130,32 +134,31 @@ export const problemFields = {
   tokenMajor: field.flag,
 } as const;
 
-/** @internal The options as the kernels take them, without bias and sinks, which the tape must see. */
-export interface AttentionProblem {
-  keyLengths: Tensor | null;
-  queryLengths: Tensor | null;
+/** @internal What few calls give, without bias and sinks, which the tape must see. */
+export interface AttentionFeatures extends MaskTensors {
   cuSeqlensQ: Tensor | null;
   cuSeqlensK: Tensor | null;
   prefixLengths: Tensor | null;
   querySegments: Tensor | null;
   keySegments: Tensor | null;
-  maskRows: Tensor | null;
-  maskRowBlocks: Tensor | null;
-  maskColumns: Tensor | null;
-  maskColumnBlocks: Tensor | null;
-  maskBits: Tensor | null;
-  maskBlock: number;
   alibiSlopes: Tensor | null;
   dropoutState: Tensor | null;
   dropout: number;
+  /** Tensors among these that the call made for itself. */
+  made: Tensor[];
+}
+
+/** @internal The options as the kernels take them. */
+export interface AttentionProblem {
+  keyLengths: Tensor | null;
+  queryLengths: Tensor | null;
+  features: AttentionFeatures | null;
   scale: number;
   softcap: number;
   causal: boolean;
   windowLeft: number;
   windowRight: number;
   tokenMajor: boolean;
-  /** Tensors among these that the call made for itself. */
-  made: Tensor[];
 }
 
 /** @internal Checks the options that are not tensors. */
@@ -165,7 +168,7 @@ export function problemOf(
   k: Tensor | null,
   options: AttentionOptions,
 ): AttentionProblem {
-  const { causal = false, window, softcap, layout = 'bhnd', dropout = 0 } = options;
+  const { causal = false, window, softcap, layout = 'bhnd' } = options;
   const { scale = 1 / Math.sqrt(q.shape?.at(-1) || 1) } = options;
   if (window !== undefined && !(Array.isArray(window) && window.length === 2)) {
     throw new ArgumentError(
@@ -188,6 +191,45 @@ export function problemOf(
   if (layout !== 'bhnd' && layout !== 'bnhd') {
     throw new ArgumentError('ERR_OPTION', operator, 'layout', show(layout), "Use 'bhnd' or 'bnhd'");
   }
+  const tokenMajor = layout === 'bnhd';
+  return {
+    keyLengths: options.keyLengths ?? null,
+    queryLengths: options.queryLengths ?? null,
+    features: featuresOf(operator, q, k ?? q, tokenMajor, options),
+    scale,
+    softcap: softcap ?? 0,
+    causal,
+    windowLeft: window ? window[0] : -1,
+    windowRight: window ? window[1] : -1,
+    tokenMajor,
+  };
+}
+
+const noMask: MaskTensors = {
+  maskRows: null,
+  maskRowBlocks: null,
+  maskColumns: null,
+  maskColumnBlocks: null,
+  maskBits: null,
+  maskBlock: 0,
+};
+
+function featuresOf(
+  operator: string,
+  q: Tensor,
+  k: Tensor,
+  tokenMajor: boolean,
+  options: AttentionOptions,
+): AttentionFeatures | null {
+  const { cuSeqlens, prefixLengths, segmentIds, blockMask, bias, alibiSlopes, sinks } = options;
+  const { dropout = 0 } = options;
+  if (
+    dropout === 0 &&
+    (cuSeqlens ?? prefixLengths ?? segmentIds ?? blockMask ?? bias ?? alibiSlopes ?? sinks) ===
+      undefined
+  ) {
+    return null;
+  }
   if (typeof dropout !== 'number' || !(dropout >= 0 && dropout < 1)) {
     throw new ArgumentError(
       'ERR_VALUE',
@@ -197,35 +239,20 @@ export function problemOf(
       'Use a probability from 0 to below 1',
     );
   }
-  const tokenMajor = layout === 'bnhd';
-  const boundaries = pairOf(operator, 'cuSeqlens', options.cuSeqlens);
-  const segments = pairOf(operator, 'segmentIds', options.segmentIds);
-  const mask = options.blockMask && maskOf(operator, options.blockMask, q, k ?? q, tokenMajor);
+  const boundaries = pairOf(operator, 'cuSeqlens', cuSeqlens);
+  const segments = pairOf(operator, 'segmentIds', segmentIds);
   const made: Tensor[] = [];
-  const cuSeqlens = boundaries && boundariesOf(operator, boundaries, q, k ?? q, tokenMajor, made);
+  const packed = boundaries && boundariesOf(operator, boundaries, q, k, tokenMajor, made);
   return {
-    keyLengths: options.keyLengths ?? null,
-    queryLengths: options.queryLengths ?? null,
-    cuSeqlensQ: cuSeqlens?.[0] ?? null,
-    cuSeqlensK: cuSeqlens?.[1] ?? null,
-    prefixLengths: options.prefixLengths ?? null,
+    ...(blockMask ? maskOf(operator, blockMask, q, k, tokenMajor) : noMask),
+    cuSeqlensQ: packed?.[0] ?? null,
+    cuSeqlensK: packed?.[1] ?? null,
+    prefixLengths: prefixLengths ?? null,
     querySegments: segments?.queries ?? null,
     keySegments: segments?.keys ?? null,
-    maskRows: mask?.maskRows ?? null,
-    maskRowBlocks: mask?.maskRowBlocks ?? null,
-    maskColumns: mask?.maskColumns ?? null,
-    maskColumnBlocks: mask?.maskColumnBlocks ?? null,
-    maskBits: mask?.maskBits ?? null,
-    maskBlock: options.blockMask?.blockSize ?? 0,
-    alibiSlopes: options.alibiSlopes ?? null,
+    alibiSlopes: alibiSlopes ?? null,
     dropoutState: null,
     dropout,
-    scale,
-    softcap: softcap ?? 0,
-    causal,
-    windowLeft: window ? window[0] : -1,
-    windowRight: window ? window[1] : -1,
-    tokenMajor,
     made,
   };
 }

@@ -21,6 +21,8 @@ type Kind =
   | 'flag'
   | 'choice'
   | 'integers'
+  | 'group'
+  | 'groupEnd'
   | 'output'
   | 'outputs';
 
@@ -28,6 +30,8 @@ type Kind =
 export interface Field<K extends Kind, V> {
   readonly kind: K;
   readonly choices?: readonly string[];
+  /** Of a group. */
+  readonly fields?: Fields;
   /** Type only. */
   readonly value?: V;
 }
@@ -48,6 +52,11 @@ export const field = {
     choices,
   }),
   integers: { kind: 'integers' } as Field<'integers', readonly number[]>,
+  /** Fields that a call gives together, in an object, or not at all: null. */
+  group: <const F extends Fields>(fields: F): Field<'group', ArgumentsOf<F> | null> => ({
+    kind: 'group',
+    fields,
+  }),
   output: { kind: 'output' } as Field<'output', Tensor>,
   outputs: { kind: 'outputs' } as Field<'outputs', Tensor[]>,
 };
@@ -72,6 +81,8 @@ interface Compiled {
   readonly name: string;
   readonly kind: Kind;
   readonly choices: readonly string[];
+  /** How many entries follow that a call without this group leaves out. */
+  readonly skip: number;
 }
 
 /** Every declaration, for the test that compares it with the addon's. */
@@ -87,11 +98,7 @@ export function nativeOperator<const F extends Fields>(
   name: string,
   fields: F,
 ): (args: ArgumentsOf<F>, device?: Device) => ResultsOf<F> {
-  const compiled: Compiled[] = Object.entries(fields).map(([key, f]) => ({
-    name: key,
-    kind: f.kind,
-    choices: f.choices ?? [],
-  }));
+  const compiled = Object.entries(fields).flatMap(([key, f]) => compile(key, f));
   declarations.set(name, compiled);
   const outputs = compiled.filter((f) => f.kind === 'output' || f.kind === 'outputs');
   let index = -1;
@@ -124,6 +131,17 @@ export function nativeOperator<const F extends Fields>(
   };
 }
 
+/** A field; of a group its own fields too, between two marks. */
+function compile(name: string, { kind, choices = [], fields }: Field<Kind, unknown>): Compiled[] {
+  if (!fields) return [{ name, kind, choices, skip: 0 }];
+  const inner = Object.entries(fields).flatMap(([key, f]) => compile(key, f));
+  return [
+    { name, kind, choices, skip: inner.length + 1 },
+    ...inner,
+    { name, kind: 'groupEnd', choices, skip: 0 },
+  ];
+}
+
 function unpackTensor(cursor: number, rank: number, device: Device): Tensor {
   const shape = new Array<number>(rank);
   for (let i = 0; i < rank; i++) shape[i] = packed[cursor + 3 + i] as number;
@@ -141,9 +159,23 @@ function pack(
 ): Device {
   let device = on;
   let cursor = 1;
-  for (const f of fields) {
-    const value = args[f.name];
+  let source = args;
+  for (let i = 0; i < fields.length; i++) {
+    const f = fields[i] as Compiled;
+    const value = source[f.name];
     switch (f.kind) {
+      case 'group':
+        if (value === null || value === undefined) {
+          packed[cursor++] = 0;
+          i += f.skip;
+        } else {
+          packed[cursor++] = 1;
+          source = value as Record<string, unknown>;
+        }
+        break;
+      case 'groupEnd':
+        source = args;
+        break;
       case 'input':
       case 'inout':
       case 'optional': {

@@ -13,6 +13,7 @@ inline constexpr int64_t kMaxHeadDim = 256;
 struct AttentionProblem {
   TensorView q, k, v;
   TensorView keyLengths, queryLengths;  // i32[B]: rows at and beyond them do not exist
+  bool features = false;                // whether the call gives any of what follows, until `scale`
   // i32[S + 1], ascending from 0 to the number of tokens: a batch of one that holds S sequences end
   // to end, each of which sees only itself. Everything aligned is then aligned per sequence.
   TensorView cuSeqlensQ, cuSeqlensK;
@@ -50,22 +51,24 @@ struct AttentionProblem {
   void options(V& v_) {
     v_.optional("keyLengths", keyLengths);
     v_.optional("queryLengths", queryLengths);
-    v_.optional("cuSeqlensQ", cuSeqlensQ);
-    v_.optional("cuSeqlensK", cuSeqlensK);
-    v_.optional("prefixLengths", prefixLengths);
-    v_.optional("querySegments", querySegments);
-    v_.optional("keySegments", keySegments);
-    v_.optional("maskRows", maskRows);
-    v_.optional("maskRowBlocks", maskRowBlocks);
-    v_.optional("maskColumns", maskColumns);
-    v_.optional("maskColumnBlocks", maskColumnBlocks);
-    v_.optional("maskBits", maskBits);
-    v_.integer("maskBlock", maskBlock);
-    v_.optional("bias", bias);
-    v_.optional("alibiSlopes", alibiSlopes);
-    v_.optional("sinks", sinks);
-    v_.optional("dropoutState", dropoutState);
-    v_.number("dropout", dropout);
+    v_.group("features", features, [&] {
+      v_.optional("cuSeqlensQ", cuSeqlensQ);
+      v_.optional("cuSeqlensK", cuSeqlensK);
+      v_.optional("prefixLengths", prefixLengths);
+      v_.optional("querySegments", querySegments);
+      v_.optional("keySegments", keySegments);
+      v_.optional("maskRows", maskRows);
+      v_.optional("maskRowBlocks", maskRowBlocks);
+      v_.optional("maskColumns", maskColumns);
+      v_.optional("maskColumnBlocks", maskColumnBlocks);
+      v_.optional("maskBits", maskBits);
+      v_.integer("maskBlock", maskBlock);
+      v_.optional("bias", bias);
+      v_.optional("alibiSlopes", alibiSlopes);
+      v_.optional("sinks", sinks);
+      v_.optional("dropoutState", dropoutState);
+      v_.number("dropout", dropout);
+    });
     v_.number("scale", scale);
     v_.number("softcap", softcap);
     v_.flag("causal", causal);

@@ -82,11 +82,12 @@ export interface BlockLists {
 
 /** @internal The fields of the native operators. */
 export interface MaskTensors {
-  maskRows: Tensor;
-  maskRowBlocks: Tensor;
-  maskColumns: Tensor;
-  maskColumnBlocks: Tensor;
+  maskRows: Tensor | null;
+  maskRowBlocks: Tensor | null;
+  maskColumns: Tensor | null;
+  maskColumnBlocks: Tensor | null;
   maskBits: Tensor | null;
+  maskBlock: number;
 }
 
 const optionNames = ['queries', 'keys', 'blockSize', 'heads', 'batch', 'device'];
@@ -111,7 +112,10 @@ export class BlockMask implements MaskShape {
   readonly device: Device;
   readonly #states: Uint8Array;
   readonly #bits: Tensor | null;
-  readonly #lists: Omit<MaskTensors, 'maskBits'>;
+  readonly #lists: Record<
+    'maskRows' | 'maskRowBlocks' | 'maskColumns' | 'maskColumnBlocks',
+    Tensor
+  >;
   #hostBits: Uint8Array | null;
 
   private constructor(
@@ -489,7 +493,7 @@ export class BlockMask implements MaskShape {
 
   /** @internal What the kernels read. */
   tensors(): MaskTensors {
-    return { ...this.#lists, maskBits: this.#bits };
+    return { ...this.#lists, maskBits: this.#bits, maskBlock: this.blockSize };
   }
 
   /** Frees the device's memory. */
