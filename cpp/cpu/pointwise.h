@@ -75,18 +75,20 @@ LONGSPAN_POINTWISE(Sign, false, signOf(x), V{})
 // clang-format on
 #undef LONGSPAN_POINTWISE
 
-// x Phi(x), Phi the standard normal distribution function (Hendrycks and Gimpel 2016).
+// x Phi(x), Phi the standard normal distribution function (Hendrycks and Gimpel 2016): relu(x) less
+// |x| Phi(-|x|).
 struct Gelu {
   static constexpr bool fromOutput = false;
   template <class V>
   static LONGSPAN_INLINE V value(V x) {
-    return atLeast(x) * vnormal(x).cdf;
+    const NormalTail<V> beyond = vnormalTail(x);
+    return vfma(-beyond.distance, beyond.tail, positive(x));
   }
   template <class V>
   static LONGSPAN_INLINE V slope(V x) {
-    const V t = clamped(x);
-    const Normal<V> normal = vnormal(t);
-    return normal.cdf + t * normal.density;
+    const NormalTail<V> beyond = vnormalTail(x);
+    const V negative = vfma(-beyond.distance, beyond.density, beyond.tail);  // of -|x|
+    return vselect(x < 0.0f, negative, 1.0f - negative);
   }
 };
 
