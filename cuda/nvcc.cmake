@@ -15,7 +15,7 @@ endforeach()
 
 # The flags of host code as longspan_target_options has them. 2810: nvcc takes the assignment of a
 # [[nodiscard]] class for a result that is ignored.
-set(LONGSPAN_NVCC_FLAGS -std=c++20 -O3 -I${CMAKE_SOURCE_DIR} -ccbin ${CMAKE_CXX_COMPILER} ${LONGSPAN_GENCODE}
+set(LONGSPAN_NVCC_FLAGS -std=c++20 -O2 -I${CMAKE_SOURCE_DIR} -ccbin ${CMAKE_CXX_COMPILER} ${LONGSPAN_GENCODE}
     --compress-mode=size -diag-suppress=2810 -Xcompiler=-fPIC,-fvisibility=hidden,-fvisibility-inlines-hidden,-fsigned-char,-Wno-psabi)
 if(LONGSPAN_WERROR)
   list(APPEND LONGSPAN_NVCC_FLAGS -Werror all-warnings)

@@ -155,9 +155,16 @@ __device__ __forceinline__ void reduceColumn(const ReductionPlan& plan, const Po
 #pragma unroll
     for (int j = 0; j < kWide; ++j) policy.add(state[j], v[j], row);
   }
-#pragma unroll
+  // One copy of the code for all columns of a run; registers cannot be indexed, so each is
+  // selected.
+#pragma unroll 1
   for (int j = 0; j < kWide; ++j) {
-    const State result = team.all(state[j], policy);
+    State own = state[0];
+#pragma unroll
+    for (int i = 1; i < kWide; ++i) {
+      if (i == j) own = state[i];
+    }
+    const State result = team.all(own, policy);
     if (team.slice != 0 || column + j > most) continue;
     if (partial == nullptr) {
       policy.finish(result, column + j);
