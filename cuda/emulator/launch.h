@@ -28,7 +28,8 @@ template <class Indices, class... P>
 struct KernelCaller;
 template <size_t... I, class... P>
 struct KernelCaller<std::index_sequence<I...>, P...> {
-  [[gnu::no_sanitize("thread")]] static void call(const void* kernel, void* const* arguments) {
+  __attribute__((no_sanitize("thread"))) static void call(const void* kernel,
+                                                          void* const* arguments) {
     static_cast<void>(arguments);
     reinterpret_cast<void (*)(P...)>(const_cast<void*>(kernel))(*static_cast<P*>(arguments[I])...);
   }

@@ -43,12 +43,18 @@ __global__ void copiesInTwoGroups(const float* in, float* out, CopyBug bug) {
   out[32 + i] = values[32 + (i + 1) % 32];
 }
 
+// Word by word: clang before 15 would call memcpy, which the emulator does not see.
+__device__ __forceinline__ void storeRow(uint8_t* to, const uint4& row) {
+  auto* words = reinterpret_cast<uint32_t*>(to);
+  words[0] = row.x, words[1] = row.y, words[2] = row.z, words[3] = row.w;
+}
+
 // Lane l's registers of loadMatrix<N>, 16 bytes per row, rows in order.
 template <int N, bool Transposed>
 __global__ void loadsMatrix(const uint4* in, uint32_t* out, int shift) {
   LONGSPAN_SHARED(shared);
   const int lane = static_cast<int>(threadIdx.x);
-  reinterpret_cast<uint4*>(shared)[lane] = in[lane];
+  storeRow(shared + lane * 16, in[lane]);
   __syncwarp();
   uint32_t r[N];
   if constexpr (Transposed) {
@@ -64,7 +70,7 @@ template <int N, bool Transposed>
 __global__ void roundTrip(const uint4* in, uint4* out) {
   LONGSPAN_SHARED(shared);
   const int lane = static_cast<int>(threadIdx.x);
-  reinterpret_cast<uint4*>(shared)[lane] = in[lane];
+  storeRow(shared + lane * 16, in[lane]);
   __syncwarp();
   uint32_t r[N];
   if constexpr (Transposed) {
