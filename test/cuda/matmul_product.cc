@@ -101,8 +101,8 @@ std::string Product::check() const {
         double sum = bias[static_cast<size_t>(j)], size = std::abs(sum);
         for (int64_t s = 0; s < c.sums; ++s) {
           const int64_t zb = c.broadcastB ? s : z * c.sums + s;
-          const double* x = &a.values[static_cast<size_t>(((z * c.sums + s) * c.m + i) * c.k)];
-          const double* w = &b.values[static_cast<size_t>((zb * c.n + j) * c.k)];
+          const double* x = a.values.data() + ((z * c.sums + s) * c.m + i) * c.k;
+          const double* w = b.values.data() + (zb * c.n + j) * c.k;
           for (int64_t k = 0; k < c.k; ++k) sum += x[k] * w[k], size += std::abs(x[k] * w[k]);
         }
         const auto at = static_cast<size_t>((z * c.m + i) * c.n + j);
