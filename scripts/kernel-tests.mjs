@@ -90,15 +90,21 @@ const programs = {
     ],
   },
   attention: {
-    plain: ['attention', 'attention_backward', 'attention_decode', 'problem'].map(
-      (file) => `cpp/ops/attention/${file}.cc`,
-    ),
+    plain: [
+      'attention',
+      'attention_backward',
+      'attention_bias_backward',
+      'attention_decode',
+      'problem',
+    ].map((file) => `cpp/ops/attention/${file}.cc`),
     kernels: matching(/^cuda\/attention\/attention\w*\.cu$/),
     macro: 'LONGSPAN_PLANTED_ATTENTION',
     planted: [
       ...numbered(1, 11, 'cuda/attention/attention.cu', 'planted'),
       ...numbered(12, 18, 'cuda/attention/attention_decode.cu', 'planted'),
       ...numbered(19, 28, 'cuda/attention/attention_backward.cu', 'planted'),
+      ...numbered(29, 29, 'cuda/attention/attention_statistics.cu', 'planted'),
+      ...numbered(30, 34, 'cuda/attention/attention_bias_backward.cu', 'planted'),
     ],
   },
 };

@@ -3,13 +3,15 @@
 //
 // Cost per visible pair: 2 (5 D + 2 Dv) + 2 (D + Dv) FLOPs in seven products (five would do with
 // atomics) and two exponentials. Bytes: every operand once, and once more per tile of 64 rows that
-// streams over it, mostly from L2. Workspace: 8 bytes per query.
+// streams over it, mostly from L2. Workspace: 8 bytes per query,
+// and 8 per packed sequence. The gradient of sinks needs no scores (attention_statistics.cu).
 //
 // Predicted for an H200: bf16, 8192 tokens, no mask: 200 TFLOP/s of 2.5 times the forward's FLOPs
 // at D 64, 170 at D 128, 90 at D 256; f32 20 (D 64). Not yet run on hardware.
 #include "cpp/ops/attention/attention_backward.h"
 #include "cuda/attention/backward16.cuh"
 #include "cuda/attention/backward32.cuh"
+#include "cuda/attention/sequences.cuh"
 
 namespace longspan::cuda {
 namespace {
@@ -17,10 +19,10 @@ namespace {
 template <class Tile>
 Status runSide(const BackwardArguments& a, void (*kernel)(BackwardArguments), cudaStream_t stream) {
   const Problem& p = a.problem;
-  const int64_t rows = Tile::kKeySide ? p.keys : p.queries;
+  const int64_t tiles = p.tiles(Tile::kKeySide ? p.keys : p.queries, Tile::kRows);
   const int64_t heads = Tile::kKeySide ? p.keyHeads : p.queryHeads;
   dim3 grid;
-  LONGSPAN_RETURN_IF_ERROR(gridOf((rows + Tile::kRows - 1) / Tile::kRows * heads * p.batch, &grid));
+  LONGSPAN_RETURN_IF_ERROR(gridOf(tiles * heads * p.batch, &grid));
   if (grid.x == 0) return {};
   return launched(launch(kernel, grid, dim3(Tile::kThreads), Tile::kSharedBytes, stream, a));
 }
@@ -37,17 +39,9 @@ Status runSide32(const BackwardArguments& a, cudaStream_t stream) {
   return runSide<Tile>(a, attentionBackward32<Tile, Band>, stream);
 }
 
-Status prepare(const BackwardArguments& a, DType dtype, cudaStream_t stream) {
-  const Problem& p = a.problem;
-  dim3 grid;
-  LONGSPAN_RETURN_IF_ERROR(gridOf((int64_t{p.batch} * p.queryHeads * p.queries + 3) / 4, &grid));
-  if (grid.x == 0) return {};
-  return launched(launch(attentionBackwardPrepare, grid, dim3(128), 0, stream, a, dtype));
-}
-
 template <class T>
 Status run(const BackwardArguments& a, cudaStream_t stream) {
-  LONGSPAN_RETURN_IF_ERROR(prepare(a, dtypeOf<T>(), stream));
+  LONGSPAN_RETURN_IF_ERROR(backwardStatistics(a, dtypeOf<T>(), stream));
   return dispatchDim(a.problem, [&](auto dim) -> Status {
     constexpr int kDim = decltype(dim)::value;
     if constexpr (std::is_same_v<T, float>) {
@@ -64,37 +58,21 @@ Status run(const BackwardArguments& a, cudaStream_t stream) {
   });
 }
 
-// A [B, H, N] tensor as an operand of one column.
-Operand statisticOf(const TensorView& t) {
-  TensorView view = t;
-  view.rank = 4;
-  view.shape[3] = view.stride[3] = 1;
-  return operandOf(view);
-}
-
-int64_t queriesOf(const ops::AttentionBackward& p) {
-  return p.batch() * p.queryHeads() * p.queries();
-}
-
 size_t attentionBackwardWorkspace(const ops::AttentionBackward& p, const Gpu&) {
-  return static_cast<size_t>(2 * queriesOf(p)) * sizeof(float);
+  return static_cast<size_t>(statisticsOf(p)) * sizeof(float) + sequenceStartsBytes(p);
 }
 
 Status attentionBackward(const ops::AttentionBackward& p, Context& context) {
-  LONGSPAN_RETURN_IF_ERROR(refuseTerms(p));
-  if (p.gradQ.numel() == 0 && p.gradK.numel() == 0 && p.gradV.numel() == 0) return {};
-  BackwardArguments a{};
-  a.problem = problemOf(p);
-  a.o = operandOf(p.headMajor(p.o));
-  a.hasGradO = p.gradO.defined();
-  a.gradO = a.hasGradO ? operandOf(p.headMajor(p.gradO)) : a.o;
-  a.lse = statisticOf(p.lse);
-  if (p.gradLse.defined()) a.gradLse = statisticOf(p.gradLse);
+  LONGSPAN_RETURN_IF_ERROR(refuseMask(p));
+  if (p.gradQ.numel() == 0 && p.gradK.numel() == 0 && p.gradV.numel() == 0 && !p.withGradSinks) {
+    return {};
+  }
+  BackwardArguments a = backwardArguments(p, context.workspace.data);
   a.gradQ = operandOf(p.headMajor(p.gradQ));
   a.gradK = operandOf(p.headMajor(p.gradK));
   a.gradV = operandOf(p.headMajor(p.gradV));
-  a.delta = reinterpret_cast<float*>(context.workspace.data);
-  a.base = a.delta + queriesOf(p);
+  if (p.withGradSinks) a.gradSinks = p.gradSinks.data<float>();
+  LONGSPAN_RETURN_IF_ERROR(findSequences(p, a.problem, a.delta + statisticsOf(p), context.stream));
   if (p.q.dtype == DType::f16) return run<f16>(a, context.stream);
   if (p.q.dtype == DType::bf16) return run<bf16>(a, context.stream);
   return run<float>(a, context.stream);

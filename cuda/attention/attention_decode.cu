@@ -33,14 +33,13 @@ struct DecodePlan {
   }
 };
 
-template <class T, int kRows>
-Status merge(const DecodeArguments& a, cudaStream_t stream) {
+Status merge(const DecodeArguments& a, DType dtype, int tileRows, cudaStream_t stream) {
   if (a.splits == 1) return {};
   const Problem& p = a.problem;
   const int64_t rows = int64_t{p.batch} * p.queryHeads * p.queries;
   dim3 grid;
   LONGSPAN_RETURN_IF_ERROR(gridOf((rows + 3) / 4, &grid));
-  return launched(launch(attentionDecodeMerge<T, kRows>, grid, dim3(128), 0, stream, a));
+  return launched(launch(attentionDecodeMerge, grid, dim3(128), 0, stream, a, dtype, tileRows));
 }
 
 template <class T>
@@ -60,7 +59,7 @@ Status run(const DecodeArguments& a, int64_t items, cudaStream_t stream) {
                      stream, a);
     }
     LONGSPAN_RETURN_IF_ERROR(launched(error));
-    return merge<T, Tile::kRows>(a, stream);
+    return merge(a, dtypeOf<T>(), Tile::kRows, stream);
   });
 }
 

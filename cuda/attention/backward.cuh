@@ -3,18 +3,21 @@
 // Both sides of the pass are one kernel. Rows of two operands stay with a block, rows of two others
 // stream by; with X, Y the former and x, y the latter,
 //
-//   P = exp2(X x^T - lse),  dS = P o (Y y^T - delta)
-//   side of keys:     X, Y = K, V;   x, y = Q, dO;   dK += dS x, dV += P y
+//   P = exp2(X x^T - lse),  dS = P o (Z o Y y^T - delta)
+//   side of keys:     X, Y = K, V;   x, y = Q, dO;   dK += dS x, dV += (P o Z) y
 //   side of queries:  X, Y = Q, dO;  x, y = K, V;    dQ += dS x
+//
+// where Z is what dropout keeps, grown by 1 / (1 - p), and else all 1,
 //
 // so that every gradient is summed by one block in a fixed order: deterministic, without atomics,
 // at the price of computing P and dS on both sides.
 #pragma once
 
+#include "cpp/ops/attention/attention_backward.h"
+#include "cuda/attention/pairs.cuh"
 #include "cuda/attention/planted.cuh"
 #include "cuda/attention/problem.cuh"
 #include "cuda/attention/softmax.cuh"
-#include "cuda/dispatch.cuh"
 
 namespace longspan::cuda {
 
@@ -25,64 +28,65 @@ struct BackwardArguments {
   Operand o, gradO, lse, gradLse;  // gradLse without data: zero
   Operand gradQ, gradK, gradV;
   bool hasGradO = false;  // false: zero, gradO is any other tensor
+  float* gradSinks;       // [Hq] or null
   float* delta;           // [B, Hq, N] sum of dO o O, minus the gradient of the log-sum-exp
   float* base;            // [B, Hq, N] log-sum-exp, base 2
 };
 
-// One warp per query.
-__global__ void __launch_bounds__(128) attentionBackwardPrepare(BackwardArguments a, DType dtype) {
-  const Problem& p = a.problem;
-  const int lane = threadIdx.x % 32;
-  const int64_t at = int64_t{blockIdx.x} * 4 + threadIdx.x / 32;
-  if (at >= int64_t{p.batch} * p.queryHeads * p.queries) return;
-  const int i = static_cast<int>(at % p.queries);
-  const int h = static_cast<int>(at / p.queries % p.queryHeads);
-  const int b = static_cast<int>(at / p.queries / p.queryHeads);
-  float sum = 0;
-  if (a.hasGradO) {
-    dispatchNarrow(dtype, [&](auto tag) {
-      using T = typename decltype(tag)::type;
-      const Rows<T> o = rowsOf<T>(a.o, b, h, p.valueDim), g = rowsOf<T>(a.gradO, b, h, p.valueDim);
-      for (int d = lane; d < p.valueDim; d += 32)
-        sum = fmaf(toFloat(o.at(i, d)), toFloat(g.at(i, d)), sum);
-    });
-    sum = lanesSum<32>(sum);
-  }
-  if (lane != 0) return;
-  if (i >= p.band(b).queries) {  // padding, which may hold anything
-    a.delta[at] = 0;
-    a.base[at] = kNothing;
-    return;
-  }
-  if (a.gradLse.data != nullptr) sum -= rowsOf<float>(a.gradLse, b, h, 1).at(i, 0);
-  const float lse = rowsOf<float>(a.lse, b, h, 1).at(i, 0);
-  a.delta[at] = sum;
-  a.base[at] = lse == kNegativeInfinity ? kNothing : lse * kLog2E;
+// A [B, H, N] tensor as an operand of one column.
+inline Operand statisticOf(const TensorView& t) {
+  TensorView view = t;
+  view.rank = 4;
+  view.shape[3] = view.stride[3] = 1;
+  return operandOf(view);
 }
+
+inline int64_t rowsOfQueries(const ops::AttentionProblem& p) {
+  return p.batch() * p.queryHeads() * p.queries();
+}
+
+// Floats of workspace that every backward pass begins with: delta and base.
+inline int64_t statisticsOf(const ops::AttentionProblem& p) { return 2 * rowsOfQueries(p); }
+
+// What all backward passes are given; gradients are the caller's.
+inline BackwardArguments backwardArguments(const ops::AttentionGradientProblem& p,
+                                           std::byte* workspace) {
+  BackwardArguments a{};
+  a.problem = problemOf(p);
+  a.o = operandOf(p.headMajor(p.o));
+  a.hasGradO = p.gradO.defined();
+  a.gradO = a.hasGradO ? operandOf(p.headMajor(p.gradO)) : a.o;
+  a.lse = statisticOf(p.lse);
+  if (p.gradLse.defined()) a.gradLse = statisticOf(p.gradLse);
+  a.delta = reinterpret_cast<float*>(workspace);
+  a.base = a.delta + rowsOfQueries(p);
+  return a;
+}
+
+// Fills delta and base, and gradSinks where it is not null.
+Status backwardStatistics(const BackwardArguments& a, DType dtype, cudaStream_t stream);
 
 // Where a block is and what it meets.
 template <bool kKeySide, class Mask>
 struct BackwardWalk {
   const BackwardArguments& a;
+  Sequence sequence;
   Mask mask;
-  int row = 0, b = 0, h = 0;  // first row that stays; key head, on the side of queries query head
+  int row, b, h;  // first row that stays; key head, on the side of queries query head
   int begin = 0, end = 0, tiles = 0;  // what streams by, per head
   int heads = 1;                      // that stream by
+  bool surplus = false;               // no row stays
 
   template <int kRows, int kColumns>
   __device__ __forceinline__ static BackwardWalk start(const BackwardArguments& a) {
     const Problem& p = a.problem;
-    const int rows = kKeySide ? p.keys : p.queries, all = kKeySide ? p.keyHeads : p.queryHeads;
-    const int count = (rows + kRows - 1) / kRows;
-    // With a causal mask the first keys and the last queries have most to do: they go first.
-    const int place = static_cast<int>(blockIdx.x % count);
-    BackwardWalk w{a, p.band(static_cast<int>(blockIdx.x / count / all))};
-    w.row = (kKeySide ? place : count - 1 - place) * kRows;
-    w.h = static_cast<int>(blockIdx.x / count % all);
-    w.b = static_cast<int>(blockIdx.x / count / all);
+    const TilePlace place = p.tile<kKeySide, kRows>();
+    const Sequence& s = place.sequence;
+    BackwardWalk w{a, s, s.band, place.row, p.entryOf(s), place.h};
+    w.surplus = place.surplus;
     w.heads = kKeySide ? p.group() : 1;
     const Range range =
-        kKeySide ? w.mask.queriesOf(w.row, w.row + kRows) : w.mask.keysOf(w.row, w.row + kRows);
+        kKeySide ? p.queriesOf(s, w.mask, w.row, kRows) : p.keysOf(s, w.mask, w.row, kRows);
     w.begin = range.begin / kColumns * kColumns;
     w.end = range.end;
     w.tiles = range.empty() ? 0 : (range.end - w.begin + kColumns - 1) / kColumns;
@@ -93,37 +97,56 @@ struct BackwardWalk {
     return kKeySide ? h * heads + step / tiles : h;
   }
   __device__ __forceinline__ int keyHead() const { return kKeySide ? h : h / a.problem.group(); }
-  // Rows that stay, and that stream at this step.
+
+  template <class T>
+  __device__ __forceinline__ Rows<T> queriesOf(const Operand& t, int head, int width) const {
+    return rowsOf<T>(t, b, head, width).from(a.problem.queryBegin(sequence));
+  }
+  template <class T>
+  __device__ __forceinline__ Rows<T> keysOf(const Operand& t, int width) const {
+    return rowsOf<T>(t, b, keyHead(), width).from(a.problem.keyBegin(sequence));
+  }
+  // Rows that stay, that stream at this step, and where the gradients of those that stay go.
   template <class T>
   __device__ __forceinline__ Rows<T> stayingFirst() const {
-    return kKeySide ? rowsOf<T>(a.problem.k, b, keyHead(), a.problem.dim)
-                    : rowsOf<T>(a.problem.q, b, h, a.problem.dim);
+    return kKeySide ? keysOf<T>(a.problem.k, a.problem.dim)
+                    : queriesOf<T>(a.problem.q, h, a.problem.dim);
   }
   template <class T>
   __device__ __forceinline__ Rows<T> stayingSecond() const {
-    return kKeySide ? rowsOf<T>(a.problem.v, b, keyHead(), a.problem.valueDim)
-                    : rowsOf<T>(a.gradO, b, h, a.problem.valueDim);
+    return kKeySide ? keysOf<T>(a.problem.v, a.problem.valueDim)
+                    : queriesOf<T>(a.gradO, h, a.problem.valueDim);
   }
   template <class T>
   __device__ __forceinline__ Rows<T> streamingFirst(int step) const {
-    return kKeySide ? rowsOf<T>(a.problem.q, b, queryHead(step), a.problem.dim)
-                    : rowsOf<T>(a.problem.k, b, keyHead(), a.problem.dim);
+    return kKeySide ? queriesOf<T>(a.problem.q, queryHead(step), a.problem.dim)
+                    : keysOf<T>(a.problem.k, a.problem.dim);
   }
   template <class T>
   __device__ __forceinline__ Rows<T> streamingSecond(int step) const {
-    return kKeySide ? rowsOf<T>(a.gradO, b, queryHead(step), a.problem.valueDim)
-                    : rowsOf<T>(a.problem.v, b, keyHead(), a.problem.valueDim);
+    return kKeySide ? queriesOf<T>(a.gradO, queryHead(step), a.problem.valueDim)
+                    : keysOf<T>(a.problem.v, a.problem.valueDim);
+  }
+  template <class T>
+  __device__ __forceinline__ Rows<T> gradFirst() const {
+    return kKeySide ? keysOf<T>(a.gradK, a.problem.dim) : queriesOf<T>(a.gradQ, h, a.problem.dim);
+  }
+  template <class T>
+  __device__ __forceinline__ Rows<T> gradSecond() const {
+    return keysOf<T>(a.gradV, a.problem.valueDim);
   }
   // Where rows end; those of an absent gradient all do at once.
   __device__ __forceinline__ int stayingEnd() const { return kKeySide ? mask.keys : mask.queries; }
   __device__ __forceinline__ int gradient(int last) const { return a.hasGradO ? last : 0; }
+  __device__ __forceinline__ int rows() const { return a.problem.rowCount<kKeySide>(sequence); }
 
   __device__ __forceinline__ int tile(int step, int columns) const {
     return begin + step % tiles * columns;
   }
   // The statistics of query head `head`.
   __device__ __forceinline__ int64_t statistics(int head) const {
-    return (int64_t{b} * a.problem.queryHeads + head) * a.problem.queries;
+    return (int64_t{b} * a.problem.queryHeads + head) * a.problem.queries +
+           a.problem.queryBegin(sequence);
   }
   __device__ __forceinline__ bool sees(int staying, int streaming) const {
     return kKeySide ? mask.sees(streaming, staying) : mask.sees(staying, streaming);
@@ -137,6 +160,15 @@ struct BackwardWalk {
     const Range& keys = kKeySide ? staying : streaming;
     const Range seen = mask.keysOf(queries.begin, queries.end);
     return seen.begin < keys.end && seen.end > keys.begin;
+  }
+  // addTerms() for pairs (staying, streaming) of this step.
+  template <class T, class ForEach>
+  __device__ __forceinline__ void add(int step, ForEach&& forEach) const {
+    addTerms<T>(a.problem, sequence, queryHead(step), [&](auto&& f) {
+      forEach([&](float& score, int staying, int streaming) {
+        kKeySide ? f(score, streaming, staying) : f(score, staying, streaming);
+      });
+    });
   }
 };
 

@@ -14,6 +14,7 @@ struct BackwardTile {
   static constexpr int kDim = kDim_;
   static constexpr bool kKeySide = kKeySide_, kFirst = kFirst_, kSecond = kSecond_;
   static constexpr int kWarps = 4, kThreads = 32 * kWarps;
+  static constexpr int kBlocks = kDim == 128 && !kKeySide ? 3 : 2;  // per multiprocessor
   static constexpr int kRows = 16 * kWarps;
   static constexpr int kColumns = kDim == 64 ? 64 : 32;
   static constexpr int kStages = kDim <= 128 ? 2 : 1;
@@ -25,7 +26,8 @@ struct BackwardTile {
 };
 
 template <class Tile, class Mask>
-__global__ void __launch_bounds__(Tile::kThreads, 2) attentionBackward16(BackwardArguments a) {
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
+    attentionBackward16(BackwardArguments a) {
   using T = typename Tile::T;
   constexpr int kDim = Tile::kDim, kRows = Tile::kRows, kColumns = Tile::kColumns,
                 kThreads = Tile::kThreads;
@@ -36,6 +38,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 2) attentionBackward16(Backwar
   const Problem& p = a.problem;
   const int thread = threadIdx.x, warp = thread / 32, lane = thread % 32;
   const auto walk = BackwardWalk<kKeySide, Mask>::template start<kRows, kColumns>(a);
+  if (walk.surplus) return;
   const int steps = walk.steps();
 
   // Stages: x [kColumns][kDim], y the same, then base and delta [kColumns] of streaming queries.
@@ -55,7 +58,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 2) attentionBackward16(Backwar
       const int64_t from = walk.statistics(walk.queryHead(step));
       for (int c = thread; c < 2 * kColumns; c += kThreads) {
         const int query = tile + c % kColumns;
-        const bool valid = query < p.queries;
+        const bool valid = query < walk.mask.queries;
         const float* source = c < kColumns ? a.base : a.delta;
         ptx::copyAsync<4>(statistics + c, source + from + (valid ? query : 0), valid);
       }
@@ -85,7 +88,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 2) attentionBackward16(Backwar
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         const int query = mine.begin + lane / 4 + 8 * h;
-        if (query >= p.queries) continue;
+        if (query >= walk.mask.queries) continue;
         base[h] = a.base[walk.statistics(walk.h) + query];
         delta[h] = a.delta[walk.statistics(walk.h) + query];
       }
@@ -107,23 +110,56 @@ __global__ void __launch_bounds__(Tile::kThreads, 2) attentionBackward16(Backwar
       multiplyByRows<kDim>(s, rowsX, x, 0);
       const bool masked = !walk.whole(mine, now);
       Weights<1, kColumns> weights;
+      // Scores become P times their slope, and P goes into `weights`.
+      const auto weigh = [&](auto&& slopeOf) {
 #pragma unroll
-      for (int n = 0; n < kColumns / 8; ++n) {
+        for (int n = 0; n < kColumns / 8; ++n) {
 #pragma unroll
-        for (int h = 0; h < 2; ++h) {
-          float weight[2];
+          for (int h = 0; h < 2; ++h) {
+            float weight[2];
 #pragma unroll
-          for (int i = 0; i < 2; ++i) {
-            const int r = lane / 4 + 8 * h, c = n * 8 + lane % 4 * 2 + i;
-            float& score = s.at[0][n][2 * h + i];
-            float slope = 1.0f;
-            if (!p.score.plain) score = p.score.prepare(score, slope);
-            weight[i] =
-                ptx::exp2Approx(fmaf(score, p.score.factor, -(kKeySide ? statistics[c] : base[h])));
-            if (masked && !walk.sees(mine.begin + r, tile + c)) weight[i] = 0;
-            score = weight[i] * slope;
+            for (int i = 0; i < 2; ++i) {
+              const int r = lane / 4 + 8 * h, c = n * 8 + lane % 4 * 2 + i;
+              float& score = s.at[0][n][2 * h + i];
+              weight[i] = ptx::exp2Approx(
+                  fmaf(score, p.score.factor, -(kKeySide ? statistics[c] : base[h])));
+              if (masked && !walk.sees(mine.begin + r, tile + c)) weight[i] = 0;
+              score = weight[i] * slopeOf(n, 2 * h + i);
+            }
+            weights.a[0][n / 2][n % 2 * 2 + h] = pack<T>(weight[0], weight[1]);
           }
-          weights.a[0][n / 2][n % 2 * 2 + h] = pack<T>(weight[0], weight[1]);
+        }
+      };
+      uint32_t dropped = 0;  // four bits per group of columns
+      if (p.score.plain) {
+        weigh([](int, int) { return 1.0f; });
+      } else {
+        Products<1, kColumns> slopes;
+#pragma unroll
+        for (int n = 0; n < kColumns / 8; ++n) {
+#pragma unroll
+          for (int i = 0; i < 4; ++i) {
+            s.at[0][n][i] = p.score.prepare(s.at[0][n][i], slopes.at[0][n][i]);
+          }
+        }
+        walk.template add<T>(step, [&](auto&& f) {
+#pragma unroll
+          for (int n = 0; n < kColumns / 8; ++n) {
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+              f(s.at[0][n][i], mine.begin + lane / 4 + 8 * (i / 2),
+                tile + n * 8 + lane % 4 * 2 + i % 2);
+            }
+          }
+        });
+        weigh([&](int n, int i) { return slopes.at[0][n][i]; });
+        if (p.terms.drops()) {
+          weights.drop([&](int, int n) {
+            const uint32_t bits = droppedPairs<kKeySide>(p, walk.sequence, walk.queryHead(step),
+                                                         mine.begin, tile + 8 * n);
+            dropped |= bits << 4 * n;
+            return bits;
+          });
         }
       }
       if constexpr (Tile::kSecond) multiplyByColumns<kDim>(gradY, weights, y, 0);
@@ -131,6 +167,15 @@ __global__ void __launch_bounds__(Tile::kThreads, 2) attentionBackward16(Backwar
         Products<1, kColumns> d;
         d.clear();
         multiplyByRows<kDim>(d, rowsY, y, 0);
+        if (p.terms.drops()) {
+#pragma unroll
+          for (int n = 0; n < kColumns / 8; ++n) {
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+              d.at[0][n][i] *= (dropped >> (4 * n + i) & 1) != 0 ? 0.0f : p.terms.grown;
+            }
+          }
+        }
 #pragma unroll
         for (int n = 0; n < kColumns / 8; ++n) {
 #pragma unroll
@@ -155,14 +200,13 @@ __global__ void __launch_bounds__(Tile::kThreads, 2) attentionBackward16(Backwar
   if constexpr (Tile::kFirst) {
     const float scale[2] = {p.score.scale, p.score.scale};
     storeRows<kDim, !kPlanted<Planted::backwardStaging>>(
-        gradX.at[0], scale, first + warp * 16 * kDim,
-        rowsOf<T>(kKeySide ? a.gradK : a.gradQ, walk.b, walk.h, p.dim), mine.begin,
-        kKeySide ? p.keys : p.queries);
+        gradX.at[0], scale, first + warp * 16 * kDim, walk.template gradFirst<T>(), mine.begin,
+        walk.rows());
   }
   if constexpr (Tile::kSecond) {
-    const float one[2] = {1.0f, 1.0f};
-    storeRows<kDim>(gradY.at[0], one, second + warp * 16 * kDim,
-                    rowsOf<T>(a.gradV, walk.b, walk.h, p.valueDim), mine.begin, p.keys);
+    const float grown[2] = {p.terms.grown, p.terms.grown};
+    storeRows<kDim>(gradY.at[0], grown, second + warp * 16 * kDim, walk.template gradSecond<T>(),
+                    mine.begin, walk.rows());
   }
 }
 

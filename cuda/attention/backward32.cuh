@@ -13,12 +13,14 @@ struct BackwardTile32 {
   static constexpr int kRows = kDim == 64 ? 64 : kDim == 128 ? 32 : 16;
   static constexpr int kColumns = kDim <= 128 ? 32 : 16;
   static constexpr int kThreads = kRows / kThreadRows * 16;
+  static constexpr int kBlocks = kDim == 64 ? 2 : 1;  // per multiprocessor, at least
   static constexpr int kSharedBytes =
       (2 * (kRows + kColumns) * kPitch<kDim> + 2 * kRows * kPitch<kColumns> + 2 * kColumns) * 4;
 };
 
 template <class Tile, class Mask>
-__global__ void __launch_bounds__(Tile::kThreads, 1) attentionBackward32(BackwardArguments a) {
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
+    attentionBackward32(BackwardArguments a) {
   constexpr int kDim = Tile::kDim, kRows = Tile::kRows, kColumns = Tile::kColumns,
                 kThreads = Tile::kThreads, kEach = kColumns / 16;
   constexpr bool kKeySide = Tile::kKeySide;
@@ -33,6 +35,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) attentionBackward32(Backwar
   const Problem& p = a.problem;
   const int thread = threadIdx.x, tx = thread % 16, ty = thread / 16;
   const auto walk = BackwardWalk<kKeySide, Mask>::template start<kRows, kColumns>(a);
+  if (walk.surplus) return;
   const int steps = walk.steps();
 
   const auto load = [&](int step) {
@@ -45,7 +48,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) attentionBackward32(Backwar
       const int64_t from = walk.statistics(walk.queryHead(step));
       for (int c = thread; c < 2 * kColumns; c += kThreads) {
         const int query = tile + c % kColumns;
-        const bool valid = query < p.queries;
+        const bool valid = query < walk.mask.queries;
         const float* source = c < kColumns ? a.base : a.delta;
         ptx::copyAsync<4>(statistics + c, source + from + (valid ? query : 0), valid);
       }
@@ -67,7 +70,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) attentionBackward32(Backwar
 #pragma unroll
       for (int i = 0; i < kThreadRows; ++i) {
         const int query = walk.row + kThreadRows * ty + i;
-        if (query >= p.queries) continue;
+        if (query >= walk.mask.queries) continue;
         base[i] = a.base[walk.statistics(walk.h) + query];
         delta[i] = a.delta[walk.statistics(walk.h) + query];
       }
@@ -81,20 +84,50 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) attentionBackward32(Backwar
     float s[kThreadRows][kEach] = {}, d[kThreadRows][kEach] = {};
     multiplyByRows32<kDim>(s, first, x, ty, tx);
     multiplyByRows32<kDim>(d, second, y, ty, tx);
+    float slope[kThreadRows][kEach];
+    uint32_t dropped[kEach] = {};  // a bit per row
+#pragma unroll
+    for (int i = 0; i < kThreadRows; ++i) {
+#pragma unroll
+      for (int j = 0; j < kEach; ++j) slope[i][j] = 1.0f;
+    }
+    if (!p.score.plain) {
+#pragma unroll
+      for (int i = 0; i < kThreadRows; ++i) {
+#pragma unroll
+        for (int j = 0; j < kEach; ++j) s[i][j] = p.score.prepare(s[i][j], slope[i][j]);
+      }
+      walk.template add<float>(step, [&](auto&& f) {
+#pragma unroll
+        for (int i = 0; i < kThreadRows; ++i) {
+#pragma unroll
+          for (int j = 0; j < kEach; ++j) {
+            f(s[i][j], walk.row + kThreadRows * ty + i, tile + tx + 16 * j);
+          }
+        }
+      });
+      if (p.terms.drops()) {
+#pragma unroll
+        for (int j = 0; j < kEach; ++j) {
+          dropped[j] = droppedPairs32<kKeySide>(p, walk.sequence, walk.queryHead(step),
+                                                walk.row + kThreadRows * ty, tile + tx + 16 * j);
+        }
+      }
+    }
 #pragma unroll
     for (int i = 0; i < kThreadRows; ++i) {
       const int r = kThreadRows * ty + i;
 #pragma unroll
       for (int j = 0; j < kEach; ++j) {
         const int c = tx + 16 * j;
-        float slope = 1.0f, score = s[i][j];
-        if (!p.score.plain) score = p.score.prepare(score, slope);
         float weight =
-            ptx::exp2Approx(fmaf(score, p.score.factor, -(kKeySide ? statistics[c] : base[i])));
+            ptx::exp2Approx(fmaf(s[i][j], p.score.factor, -(kKeySide ? statistics[c] : base[i])));
         if (masked && !walk.sees(walk.row + r, tile + c)) weight = 0;
-        weights[r * kPitch<kColumns> + c] = weight;
+        const float kept = (dropped[j] >> i & 1) != 0 ? 0.0f : p.terms.grown;
+        weights[r * kPitch<kColumns> + c] = weight * kept;
         slopes[r * kPitch<kColumns> + c] =
-            weight * slope * (d[i][j] - (kKeySide ? statistics[kColumns + c] : delta[i]));
+            weight * slope[i][j] *
+            (d[i][j] * kept - (kKeySide ? statistics[kColumns + c] : delta[i]));
       }
     }
     // A row of weights is written and read by one half of a warp.
@@ -107,11 +140,10 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) attentionBackward32(Backwar
 #pragma unroll
   for (int i = 0; i < kThreadRows; ++i) {
     const int row = walk.row + kThreadRows * ty + i;
-    if (row >= (kKeySide ? p.keys : p.queries)) continue;
-    storeRow32<kDim>(gradX[i], p.score.scale,
-                     rowsOf<float>(kKeySide ? a.gradK : a.gradQ, walk.b, walk.h, p.dim), row, tx);
+    if (row >= walk.rows()) continue;
+    storeRow32<kDim>(gradX[i], p.score.scale, walk.template gradFirst<float>(), row, tx);
     if constexpr (kKeySide) {
-      storeRow32<kDim>(gradY[i], 1.0f, rowsOf<float>(a.gradV, walk.b, walk.h, p.valueDim), row, tx);
+      storeRow32<kDim>(gradY[i], 1.0f, walk.template gradSecond<float>(), row, tx);
     }
   }
 }

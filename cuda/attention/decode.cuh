@@ -12,6 +12,7 @@
 #include "cuda/attention/planted.cuh"
 #include "cuda/attention/problem.cuh"
 #include "cuda/attention/softmax.cuh"
+#include "cuda/dispatch.cuh"
 
 namespace longspan::cuda {
 
@@ -54,9 +55,10 @@ __device__ __forceinline__ Range splitKeys(const Mask& mask, int splits, int spl
   return {max(all.begin, begin + split * share), min(all.end, begin + (split + 1) * share)};
 }
 
-template <class T, int kRows>
-__device__ __forceinline__ float* stateOf(const DecodeArguments& a, int64_t item, int split) {
-  return a.states + (item * a.splits + split) * kRows * (a.problem.valueDim + 2);
+// `rows` of a tile, which have states even where they do not exist.
+__device__ __forceinline__ float* stateOf(const DecodeArguments& a, int rows, int64_t item,
+                                          int split) {
+  return a.states + (item * a.splits + split) * rows * (a.problem.valueDim + 2);
 }
 
 // Where a row's result goes.
@@ -82,7 +84,7 @@ __device__ __forceinline__ void mergeWarps(const DecodeArguments& a, const Decod
                                            const float* outputs, const float* tops,
                                            const float* sums) {
   const Problem& p = a.problem;
-  float* const state = stateOf<T, kRows>(a, place.item, place.split);
+  float* const state = stateOf(a, kRows, place.item, place.split);
   const int rows = min(kRows, a.lanes() - place.rowTile * kRows);
   for (int at = threadIdx.x; at < rows * kDim; at += 32 * kWarps) {
     const int r = at / kDim, column = at % kDim;
@@ -112,8 +114,8 @@ __device__ __forceinline__ void mergeWarps(const DecodeArguments& a, const Decod
 
 // One warp per row. A split that saw no key has maximum -inf and weighs nothing; its outputs are
 // not read.
-template <class T, int kRows>
-__global__ void __launch_bounds__(128) attentionDecodeMerge(DecodeArguments a) {
+__global__ void __launch_bounds__(128)
+    attentionDecodeMerge(DecodeArguments a, DType dtype, int tileRows) {
   const Problem& p = a.problem;
   const int lane = threadIdx.x % 32, lanes = a.lanes();
   const int64_t row = int64_t{blockIdx.x} * 4 + threadIdx.x / 32;
@@ -121,35 +123,37 @@ __global__ void __launch_bounds__(128) attentionDecodeMerge(DecodeArguments a) {
   const int r = static_cast<int>(row % lanes);
   const int g = static_cast<int>(row / lanes % p.keyHeads);
   const int b = static_cast<int>(row / lanes / p.keyHeads);
-  const int64_t item = (int64_t{b} * p.keyHeads + g) * a.rowTiles + r / kRows;
-  const int inTile = r % kRows;
+  const int64_t item = (int64_t{b} * p.keyHeads + g) * a.rowTiles + r / tileRows;
+  const int inTile = r % tileRows;
 
   RowState whole;
   for (int s = lane; s < a.splits; s += 32) {
-    whole.top = fmaxf(whole.top, stateOf<T, kRows>(a, item, s)[kRows * p.valueDim + inTile]);
+    whole.top = fmaxf(whole.top, stateOf(a, tileRows, item, s)[tileRows * p.valueDim + inTile]);
   }
   whole.top = lanesMax<32>(whole.top);
   constexpr int kColumns = 8;  // 256 / 32
   float o[kColumns] = {};
   for (int s = 0; s < a.splits; ++s) {
-    const float* state = stateOf<T, kRows>(a, item, s);
-    const float top = state[kRows * p.valueDim + inTile];
+    const float* state = stateOf(a, tileRows, item, s);
+    const float top = state[tileRows * p.valueDim + inTile];
     if (top == kNegativeInfinity) continue;
     const float factor = ptx::exp2Approx(top - whole.base());
-    whole.sum = fmaf(state[kRows * (p.valueDim + 1) + inTile], factor, whole.sum);
+    whole.sum = fmaf(state[tileRows * (p.valueDim + 1) + inTile], factor, whole.sum);
 #pragma unroll
     for (int i = 0; i < kColumns; ++i) {
       const int column = lane + 32 * i;
       if (column < p.valueDim) o[i] = fmaf(state[inTile * p.valueDim + column], factor, o[i]);
     }
   }
-  const DecodeTarget<T> target(p, g, r);
+  dispatchNarrow(dtype, [&](auto tag) {
+    const DecodeTarget<typename decltype(tag)::type> target(p, g, r);
 #pragma unroll
-  for (int i = 0; i < kColumns; ++i) {
-    const int column = lane + 32 * i;
-    if (column < p.valueDim) target.store(a, b, column, o[i] * whole.inverse());
-  }
-  if (lane == 0) target.storeLse(a, b, whole.logSumExp());
+    for (int i = 0; i < kColumns; ++i) {
+      const int column = lane + 32 * i;
+      if (column < p.valueDim) target.store(a, b, column, o[i] * whole.inverse());
+    }
+    if (lane == 0) target.storeLse(a, b, whole.logSumExp());
+  });
 }
 
 }  // namespace longspan::cuda

@@ -86,7 +86,7 @@ __global__ void __launch_bounds__(Tile::kThreads) attentionDecode16(DecodeArgume
           const Range seen = mask.from(first).keysOf(token, token + 1);
           return Range{max(seen.begin, keys.begin - first), min(seen.end, keys.end - first)};
         },
-        weights);
+        [](auto&&) {}, weights);
     multiplyByColumns<kDim>(state.o, weights, stage + Tile::kTile, 0);
   }
   ptx::copyWait<0>();

@@ -5,6 +5,7 @@
 // multiprocessor of sm_80.
 #pragma once
 
+#include "cuda/attention/pairs.cuh"
 #include "cuda/attention/warp_attention.cuh"
 
 namespace longspan::cuda {
@@ -15,12 +16,15 @@ struct ForwardArguments {
   float* lse;  // [B, Hq, N] or null
 };
 
-template <class T_, int kDim_>
+// Up to 128 dimensions the code of pairs.cuh would not fit into the registers of the common case:
+// calls with terms have a smaller tile of their own.
+template <class T_, int kDim_, bool kTerms_ = kDim_ == 256>
 struct ForwardTile {
   using T = T_;
   static constexpr int kDim = kDim_;
+  static constexpr bool kTerms = kTerms_;
   static constexpr int kWarps = 4, kThreads = 32 * kWarps;
-  static constexpr int kRowTiles = kDim <= 128 ? 2 : 1;
+  static constexpr int kRowTiles = kTerms ? 1 : 2;
   static constexpr int kRows = 16 * kRowTiles * kWarps;
   static constexpr int kKeys = kDim <= 128 ? 64 : 32;
   using Queries =
@@ -28,35 +32,33 @@ struct ForwardTile {
   static constexpr int kSharedBytes = (kRows + 2 * kKeys) * kDim * static_cast<int>(sizeof(T));
 };
 
-// Grid: tiles of queries, the longest first, then heads, then batch entries.
 template <class Tile, class Mask>
-__global__ void __launch_bounds__(Tile::kThreads, 2) attentionForward16(ForwardArguments a) {
+__device__ __forceinline__ void forward16(const ForwardArguments& a, uint8_t* shared) {
   using T = typename Tile::T;
   constexpr int kDim = Tile::kDim, kRows = Tile::kRows, kKeys = Tile::kKeys,
                 kThreads = Tile::kThreads, kRowTiles = Tile::kRowTiles;
-  LONGSPAN_SHARED(shared);
   T* const queries = reinterpret_cast<T*>(shared);  // [kRows][kDim]
   T* const keyTile = queries + kRows * kDim;        // [kKeys][kDim]
   T* const valueTile = keyTile + kKeys * kDim;      // [kKeys][kDim]
   const Problem& p = a.problem;
   const int thread = threadIdx.x, warp = thread / 32;
-  const int count = (p.queries + kRows - 1) / kRows;
-  const int row = (count - 1 - static_cast<int>(blockIdx.x % count)) * kRows;
-  const int h = blockIdx.x / count % p.queryHeads, b = blockIdx.x / count / p.queryHeads;
-
-  const Mask mask = p.band(b);
-  const Rows<T> k = rowsOf<T>(p.k, b, h / p.group(), p.dim);
-  const Rows<T> v = rowsOf<T>(p.v, b, h / p.group(), p.valueDim);
-  const Range keys = mask.keysOf(row, row + kRows);
+  const TilePlace place = p.tile<false, kRows>();
+  if (place.surplus) return;
+  const Sequence& sequence = place.sequence;
+  const Mask mask = sequence.band;
+  const int row = place.row, h = place.h, b = p.entryOf(sequence);
+  const Rows<T> k = rowsOf<T>(p.k, b, h / p.group(), p.dim).from(p.keyBegin(sequence));
+  const Rows<T> v = rowsOf<T>(p.v, b, h / p.group(), p.valueDim).from(p.keyBegin(sequence));
+  const Range keys = p.keysOf(sequence, mask, row, kRows);
   const int warpRow = row + warp * 16 * kRowTiles, warpEnd = warpRow + 16 * kRowTiles;
-  const Range warpKeys = mask.keysOf(warpRow, warpEnd);
 
   WarpAttention<T, kDim, kRowTiles, typename Tile::Queries> warpState;
   warpState.clear();
   const int begin = keys.begin / kKeys * kKeys;
   if (!keys.empty()) {
-    loadTile<kDim, kRows, kThreads>(queries, rowsOf<T>(p.q, b, h, p.dim), row, mask.queries,
-                                    thread);
+    loadTile<kDim, kRows, kThreads>(queries,
+                                    rowsOf<T>(p.q, b, h, p.dim).from(p.queryBegin(sequence)), row,
+                                    mask.queries, thread);
     loadTile<kDim, kKeys, kThreads>(keyTile, k, begin, keys.end, thread);
     ptx::copyCommit();
     if constexpr (!kPlanted<Planted::forwardQueryWait>) ptx::copyWait<0>();
@@ -70,12 +72,25 @@ __global__ void __launch_bounds__(Tile::kThreads, 2) attentionForward16(ForwardA
     loadTile<kDim, kKeys, kThreads>(valueTile, v, tile, keys.end, thread);
     ptx::copyCommit();
     const Range now{tile, tile + kKeys};
+    const Range warpKeys = mask.keysOf(warpRow, warpEnd);
     const bool seen = now.begin < warpKeys.end && now.end > warpKeys.begin;
     Weights<kRowTiles, kKeys> weights;
     if (seen) {
       warpState.weigh(
           p.score, keyTile, 0, !mask.whole(warpRow, warpEnd, now),
-          [&](int r) { return mask.from(tile).keysOf(warpRow + r, warpRow + r + 1); }, weights);
+          [&](int r) { return mask.from(tile).keysOf(warpRow + r, warpRow + r + 1); },
+          [&](auto&& forEach) {
+            if constexpr (Tile::kTerms)
+              addTerms<T>(p, sequence, h, [&](auto&& f) {
+                forEach([&](float& score, int r, int c) { f(score, warpRow + r, tile + c); });
+              });
+          },
+          weights);
+      if (Tile::kTerms && p.terms.drops()) {
+        weights.drop([&](int m, int n) {
+          return droppedPairs<false>(p, sequence, h, warpRow + 16 * m, tile + 8 * n);
+        });
+      }
     }
     if constexpr (!kPlanted<Planted::forwardValueWait>) ptx::copyWait<0>();
     // The values have come, and all warps are done with the keys.
@@ -88,22 +103,43 @@ __global__ void __launch_bounds__(Tile::kThreads, 2) attentionForward16(ForwardA
   }
   warpState.finish();
 
-  const Rows<T> o = rowsOf<T>(a.o, b, h, p.valueDim);
+  const int rows = p.rowCount<false>(sequence);
+  const Rows<T> o = rowsOf<T>(a.o, b, h, p.valueDim).from(p.queryBegin(sequence));
 #pragma unroll
   for (int m = 0; m < kRowTiles; ++m) {
-    const RowState(&state)[2] = warpState.state[m];
-    const float inverse[2] = {state[0].inverse(), state[1].inverse()};
-    // Staged over the warp's own queries.
-    storeRows<kDim, !kPlanted<Planted::forwardStaging>>(
-        warpState.o.at[m], inverse, queries + (warp * kRowTiles + m) * 16 * kDim, o,
-        warpRow + m * 16, p.queries);
+    float factor[2];
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
+      RowState& state = warpState.state[m][i];
       const int at = warpRow + warpState.rowOf(m, i);
-      if (a.lse != nullptr && thread % 4 == 0 && at < p.queries) {
-        a.lse[(int64_t{b} * p.queryHeads + h) * p.queries + at] = state[i].logSumExp();
+      factor[i] = p.finish(state, sequence, h, at);
+      if (a.lse != nullptr && thread % 4 == 0 && at < rows) {
+        a.lse[(int64_t{b} * p.queryHeads + h) * p.queries + p.queryBegin(sequence) + at] =
+            state.logSumExp();
       }
     }
+    // Staged over the warp's own queries.
+    storeRows<kDim, !kPlanted<Planted::forwardStaging>>(
+        warpState.o.at[m], factor, queries + (warp * kRowTiles + m) * 16 * kDim, o,
+        warpRow + m * 16, rows);
+  }
+}
+
+template <class Tile, class Mask>
+__global__ void __launch_bounds__(Tile::kThreads, 2) attentionForward16(ForwardArguments a) {
+  LONGSPAN_SHARED(shared);
+  forward16<Tile, Mask>(a, shared);
+}
+
+// Calls with terms are rare: both types share a kernel.
+template <int kDim, class Mask>
+__global__ void __launch_bounds__(ForwardTile<f16, kDim, true>::kThreads, 2)
+    attentionForward16Terms(ForwardArguments a, bool isBf16) {
+  LONGSPAN_SHARED(shared);
+  if (isBf16) {
+    forward16<ForwardTile<bf16, kDim, true>, Mask>(a, shared);
+  } else {
+    forward16<ForwardTile<f16, kDim, true>, Mask>(a, shared);
   }
 }
 

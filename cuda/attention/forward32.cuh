@@ -30,21 +30,22 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) attentionForward32(ForwardA
   float* const weightTile = valueTile + kKeys * kPitch<kDim>;  // [kRows][kPitch<kKeys>]
   const Problem& p = a.problem;
   const int thread = threadIdx.x, x = thread % 16, y = thread / 16;
-  const int count = (p.queries + kRows - 1) / kRows;
-  const int row = (count - 1 - static_cast<int>(blockIdx.x % count)) * kRows;
-  const int h = blockIdx.x / count % p.queryHeads, b = blockIdx.x / count / p.queryHeads;
-
-  const Mask mask = p.band(b);
-  const Rows<float> k = rowsOf<float>(p.k, b, h / p.group(), p.dim);
-  const Rows<float> v = rowsOf<float>(p.v, b, h / p.group(), p.valueDim);
-  const Range keys = mask.keysOf(row, row + kRows);
+  const TilePlace place = p.tile<false, kRows>();
+  if (place.surplus) return;
+  const Sequence& sequence = place.sequence;
+  const Mask mask = sequence.band;
+  const int row = place.row, h = place.h, b = p.entryOf(sequence);
+  const Rows<float> k = rowsOf<float>(p.k, b, h / p.group(), p.dim).from(p.keyBegin(sequence));
+  const Rows<float> v = rowsOf<float>(p.v, b, h / p.group(), p.valueDim).from(p.keyBegin(sequence));
+  const Range keys = p.keysOf(sequence, mask, row, kRows);
   const int begin = keys.begin / kKeys * kKeys;
 
   float o[kThreadRows][kDim / 16] = {};
   RowState state[kThreadRows];
   if (!keys.empty()) {
-    loadTile32<kDim, kRows, kThreads>(queries, rowsOf<float>(p.q, b, h, p.dim), row, mask.queries,
-                                      thread);
+    loadTile32<kDim, kRows, kThreads>(queries,
+                                      rowsOf<float>(p.q, b, h, p.dim).from(p.queryBegin(sequence)),
+                                      row, mask.queries, thread);
     loadTile32<kDim, kKeys, kThreads>(keyTile, k, begin, keys.end, thread);
     ptx::copyCommit();
   }
@@ -57,13 +58,28 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) attentionForward32(ForwardA
 
     float s[kThreadRows][kColumns] = {};
     multiplyByRows32<kDim>(s, queries, keyTile, y, x);
+    if (!p.score.plain) {
+#pragma unroll
+      for (int i = 0; i < kThreadRows; ++i) {
+#pragma unroll
+        for (int j = 0; j < kColumns; ++j) s[i][j] = p.score.prepare(s[i][j]);
+      }
+      addTerms<float>(p, sequence, h, [&](auto&& f) {
+#pragma unroll
+        for (int i = 0; i < kThreadRows; ++i) {
+#pragma unroll
+          for (int j = 0; j < kColumns; ++j) {
+            f(s[i][j], row + kThreadRows * y + i, tile + x + 16 * j);
+          }
+        }
+      });
+    }
     const bool masked = !mask.whole(row, row + kRows, {tile, tile + kKeys});
 #pragma unroll
     for (int i = 0; i < kThreadRows; ++i) {
       float top = kNegativeInfinity;
 #pragma unroll
       for (int j = 0; j < kColumns; ++j) {
-        if (!p.score.plain) s[i][j] = p.score.prepare(s[i][j]);
         if (masked && !mask.sees(row + kThreadRows * y + i, tile + x + 16 * j)) {
           s[i][j] = kNegativeInfinity;
         }
@@ -79,7 +95,24 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) attentionForward32(ForwardA
       for (int j = 0; j < kColumns; ++j) {
         s[i][j] = ptx::exp2Approx(fmaf(s[i][j], p.score.factor, -base));
         state[i].sum += s[i][j];
-        if constexpr (Tile::kSharesWeights) {
+      }
+    }
+    if (p.terms.drops()) {
+#pragma unroll
+      for (int j = 0; j < kColumns; ++j) {
+        const uint32_t dropped =
+            droppedPairs32<false>(p, sequence, h, row + kThreadRows * y, tile + x + 16 * j);
+#pragma unroll
+        for (int i = 0; i < kThreadRows; ++i) {
+          if ((dropped >> i & 1) != 0) s[i][j] = 0;
+        }
+      }
+    }
+    if constexpr (Tile::kSharesWeights) {
+#pragma unroll
+      for (int i = 0; i < kThreadRows; ++i) {
+#pragma unroll
+        for (int j = 0; j < kColumns; ++j) {
           weightTile[(kThreadRows * y + i) * kPitch<kKeys> + x + 16 * j] = s[i][j];
         }
       }
@@ -98,15 +131,17 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) attentionForward32(ForwardA
     }
   }
 
-  const Rows<float> target = rowsOf<float>(a.o, b, h, p.valueDim);
+  const int rows = p.rowCount<false>(sequence);
+  const Rows<float> target = rowsOf<float>(a.o, b, h, p.valueDim).from(p.queryBegin(sequence));
 #pragma unroll
   for (int i = 0; i < kThreadRows; ++i) {
     state[i].sum = lanesSum<16>(state[i].sum);
     const int at = row + kThreadRows * y + i;
-    if (at >= p.queries) continue;
-    storeRow32<kDim>(o[i], state[i].inverse(), target, at, x);
+    if (at >= rows) continue;
+    storeRow32<kDim>(o[i], p.finish(state[i], sequence, h, at), target, at, x);
     if (a.lse != nullptr && x == 0) {
-      a.lse[(int64_t{b} * p.queryHeads + h) * p.queries + at] = state[i].logSumExp();
+      a.lse[(int64_t{b} * p.queryHeads + h) * p.queries + p.queryBegin(sequence) + at] =
+          state[i].logSumExp();
     }
   }
 }

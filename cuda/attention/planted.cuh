@@ -39,6 +39,12 @@ enum class Planted {
   backwardFloatBarrier,
   backwardFloatWarp,
   backwardFloatFreeBarrier,
+  sinksBarrier,
+  biasWait,
+  biasBarrier,
+  biasReuseBarrier,
+  biasTileBarrier,
+  biasRowsBarrier,
   count,
 };
 

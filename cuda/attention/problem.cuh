@@ -8,6 +8,7 @@
 #include "cpp/ops/attention/problem.h"
 #include "cuda/attention/band.cuh"
 #include "cuda/attention/score.cuh"
+#include "cuda/attention/terms.cuh"
 #include "cuda/context.h"
 
 namespace longspan::cuda {
@@ -30,6 +31,9 @@ struct Rows {
   __device__ __forceinline__ T& at(int row, int column) const {
     return data[row * stride + column * step];
   }
+  __device__ __forceinline__ Rows from(int row) const {
+    return {data + row * stride, stride, step, width, aligned};
+  }
 };
 
 template <class T>
@@ -37,13 +41,24 @@ __device__ __forceinline__ Rows<T> rowsOf(const Operand& t, int b, int h, int wi
   return {static_cast<T*>(t.data) + b * t.batch + h * t.head, t.token, t.step, width, t.aligned};
 }
 
+// What a block works on: rows [row, row + rows of a tile) of a sequence and head.
+struct TilePlace {
+  Sequence sequence;
+  int h, row;
+  bool surplus;  // beyond the last row: nothing to do
+};
+
 struct Problem {
   Operand q, k, v;
-  const int32_t *keyLengths = nullptr, *queryLengths = nullptr;
-  int64_t keyLengthStep = 0, queryLengthStep = 0;
+  const int32_t *keyLengths = nullptr, *queryLengths = nullptr, *prefixLengths = nullptr;
+  int64_t keyLengthStep = 0, queryLengthStep = 0, prefixLengthStep = 0;
+  // Packed: where sequences begin, from attention_sequences.cu, one more at both ends; else null.
+  const int32_t *queryStarts = nullptr, *keyStarts = nullptr;
+  int sequences = 0;
   int batch = 0, queryHeads = 0, keyHeads = 0, queries = 0, keys = 0, dim = 0, valueDim = 0;
   int left = 0, right = 0;
   Score score;
+  Terms terms;
 
   __device__ __forceinline__ int group() const { return queryHeads / keyHeads; }
 
@@ -52,7 +67,94 @@ struct Problem {
     const int n =
         queryLengths == nullptr ? queries : clampTo(queryLengths[b * queryLengthStep], 0, queries);
     const int m = keyLengths == nullptr ? keys : clampTo(keyLengths[b * keyLengthStep], 0, keys);
-    return {n, m, m - n, left, right};
+    return {n, m, left, right, prefix(b, m)};
+  }
+  __device__ __forceinline__ int prefix(int s, int most) const {
+    return prefixLengths == nullptr ? 0 : clampTo(prefixLengths[s * prefixLengthStep], 0, most);
+  }
+  // Packed sequence s as its queries or keys see it.
+  template <bool kKeySide>
+  __device__ __forceinline__ Sequence packed(int s) const {
+    int n = queryStarts[s + 1] - queryStarts[s], m = keyStarts[s + 1] - keyStarts[s];
+    const bool real = s > 0 && s + 1 < sequences;
+    if (!real) (kKeySide ? n : m) = 0;
+    return {{n, m, left, right, real ? prefix(s - 1, m) : 0}, s};
+  }
+  __device__ __forceinline__ Sequence entry(int b) const { return {band(b), b}; }
+  // Where it lies; looked up when asked for, since registers are short.
+  __device__ __forceinline__ int entryOf(const Sequence& s) const {
+    return queryStarts == nullptr ? s.index : 0;
+  }
+  __device__ __forceinline__ int queryBegin(const Sequence& s) const {
+    return queryStarts == nullptr ? 0 : queryStarts[s.index];
+  }
+  __device__ __forceinline__ int keyBegin(const Sequence& s) const {
+    return queryStarts == nullptr ? 0 : keyStarts[s.index];
+  }
+  // Rows that belong to it, padding included.
+  template <bool kKeySide>
+  __device__ __forceinline__ int rowCount(const Sequence& s) const {
+    if (queryStarts == nullptr) return kKeySide ? keys : queries;
+    return kKeySide ? s.band.keys : s.band.queries;
+  }
+  // Whether row i of entry b is a query.
+  __device__ __forceinline__ bool isQuery(int b, int i) const {
+    if (queryStarts == nullptr) return i < band(b).queries;
+    return i >= queryStarts[1] && i < queryStarts[sequences - 1];
+  }
+
+  // What the outputs of row i are multiplied with, once the sink is in its sum; padding has none.
+  __device__ __forceinline__ float finish(RowState& state, const Sequence& s, int h, int i) const {
+    float factor = terms.grown;
+    if (terms.sinks != nullptr && isQuery(entryOf(s), queryBegin(s) + i))
+      factor *= state.join(terms.sink(h));
+    return factor * state.inverse();
+  }
+
+  // Keys that any of the queries [row, row + count) may see, and the converse.
+  template <class Mask>
+  __device__ __forceinline__ Range keysOf(const Sequence& s, const Mask& mask, int row,
+                                          int count) const {
+    const Range range = mask.keysOf(row, row + count);
+    if (terms.querySegments.data == nullptr) return range;
+    return joined(terms.querySegments, entryOf(s), queryBegin(s) + row,
+                  min(count, mask.queries - row), terms.keySegments, keyBegin(s), range);
+  }
+  template <class Mask>
+  __device__ __forceinline__ Range queriesOf(const Sequence& s, const Mask& mask, int row,
+                                             int count) const {
+    const Range range = mask.queriesOf(row, row + count);
+    if (terms.querySegments.data == nullptr) return range;
+    return joined(terms.keySegments, entryOf(s), keyBegin(s) + row, min(count, mask.keys - row),
+                  terms.querySegments, queryBegin(s), range);
+  }
+
+  // Tiles of one head: slot `row / kRows + s` and those after it are those of sequence s, whose
+  // first row is `row`; the last of them may be left over.
+  __host__ __device__ __forceinline__ int tiles(int rows, int kRows) const {
+    return queryStarts == nullptr ? (rows + kRows - 1) / kRows : rows / kRows + sequences;
+  }
+  // Grid: tiles of keys or queries, then heads, then batch entries. With a causal mask the first
+  // keys and the last queries have most to do: they go first.
+  template <bool kKeySide, int kRows>
+  __device__ __forceinline__ TilePlace tile() const {
+    const int heads = kKeySide ? keyHeads : queryHeads;
+    const int count = tiles(kKeySide ? keys : queries, kRows);
+    const int place = static_cast<int>(blockIdx.x % count);
+    const int slot = kKeySide ? place : count - 1 - place;
+    const int h = static_cast<int>(blockIdx.x / count % heads);
+    if (queryStarts == nullptr) {
+      return {entry(static_cast<int>(blockIdx.x / count / heads)), h, slot * kRows, false};
+    }
+    const int32_t* const starts = kKeySide ? keyStarts : queryStarts;
+    int s = 0;  // the last sequence whose first slot is not after ours
+    for (int stop = sequences; stop - s > 1;) {
+      const int middle = (s + stop) / 2;
+      (starts[middle] / kRows + middle <= slot ? s : stop) = middle;
+    }
+    const Sequence sequence = packed<kKeySide>(s);
+    const int row = (slot - starts[s] / kRows - s) * kRows;
+    return {sequence, h, row, row >= rowCount<kKeySide>(sequence)};
   }
 };
 
@@ -87,6 +189,10 @@ inline Problem problemOf(const ops::AttentionProblem& p) {
     problem.queryLengths = p.queryLengths.data<int32_t>();
     problem.queryLengthStep = p.queryLengths.stride[0];
   }
+  if (p.prefixLengths.defined()) {
+    problem.prefixLengths = p.prefixLengths.data<int32_t>();
+    problem.prefixLengthStep = p.prefixLengths.stride[0];
+  }
   problem.batch = static_cast<int>(p.batch());
   problem.queryHeads = static_cast<int>(p.queryHeads());
   problem.keyHeads = static_cast<int>(p.keyHeads());
@@ -99,24 +205,15 @@ inline Problem problemOf(const ops::AttentionProblem& p) {
   };
   problem.left = bound(p.windowLeft);
   problem.right = p.causal ? 0 : bound(p.windowRight);
-  problem.score = Score(p.scale, p.softcap);
+  problem.score = Score(p.scale, p.softcap, p.hasTerms());
+  problem.terms = Terms(p);
   return problem;
 }
 
 // What these kernels do not know yet.
-inline Status refuseTerms(const ops::AttentionProblem& p) {
-  const std::pair<const char*, bool> given[] = {{"bias", p.bias.defined()},
-                                                {"alibiSlopes", p.alibiSlopes.defined()},
-                                                {"querySegments", p.querySegments.defined()},
-                                                {"dropout", p.dropout > 0},
-                                                {"sinks", p.sinks.defined()},
-                                                {"prefixLengths", p.prefixLengths.defined()},
-                                                {"maskRows", p.maskRows.defined()},
-                                                {"cuSeqlensQ", p.packed()}};
-  for (const auto& [field, set] : given) {
-    if (set) return Status(Code::unsupported, field, "an option", "Use the CPU, which knows it");
-  }
-  return {};
+inline Status refuseMask(const ops::AttentionProblem& p) {
+  if (!p.maskRows.defined()) return {};
+  return Status(Code::unsupported, "maskRows", "an option", "Use the CPU, which knows it");
 }
 
 // Calls f with the tag of the smallest class of head dimensions that holds both.

@@ -1,7 +1,8 @@
 // What happens to a product q . k before the softmax, as on the CPU (cpp/cpu/attention/score.h).
-// logit = factor * prepare(product), base 2. The common case, a positive scale, has nothing to
-// prepare: its factor goes into the FMA that subtracts the maximum. Soft-capping (and scales that
-// are not positive, whose product with -inf would be no mask) is a uniform branch.
+// logit = factor * prepare(product) + what terms.cuh adds, base 2. The common case, a positive
+// scale and nothing else, has nothing to prepare: its factor goes into the FMA that subtracts the
+// maximum. Soft-capping, terms (and scales that are not positive, whose product with -inf would be
+// no mask) are a uniform branch.
 #pragma once
 
 #include "cuda/ptx.cuh"
@@ -33,9 +34,9 @@ struct Score {
   bool plain = true;
 
   Score() = default;
-  Score(double s, double softcap) : scale(static_cast<float>(s)) {
+  Score(double s, double softcap, bool hasTerms) : scale(static_cast<float>(s)) {
     constexpr double log2e = 1.4426950408889634;
-    plain = s > 0 && softcap == 0;
+    plain = s > 0 && softcap == 0 && !hasTerms;
     factor = plain ? static_cast<float>(s * log2e) : 1.0f;
     before = static_cast<float>(softcap > 0 ? s / softcap : s * log2e);
     cap = static_cast<float>(softcap * log2e);

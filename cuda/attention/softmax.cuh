@@ -25,6 +25,12 @@ struct RowState {
     sum *= shrink;
     return shrink;
   }
+  // Takes a logit without a value into the whole sum; the factor that what was summed shrinks by.
+  __device__ __forceinline__ float join(float logit) {
+    const float shrink = raise(logit);
+    sum += ptx::exp2Approx(logit - base());
+    return shrink;
+  }
   // What is subtracted from logits; a query that has seen no key yet must not subtract -inf.
   __device__ __forceinline__ float base() const { return top == kNegativeInfinity ? 0.0f : top; }
 

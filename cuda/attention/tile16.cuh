@@ -147,6 +147,23 @@ struct Weights {
       }
     }
   }
+  // dropped(m, n): bits of the elements of group n that become zero.
+  template <class Dropped>
+  __device__ __forceinline__ void drop(Dropped&& dropped) {
+#pragma unroll
+    for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+      for (int n = 0; n < kColumns / 8; ++n) {
+        const uint32_t bits = dropped(m, n);
+#pragma unroll
+        for (int h = 0; h < 2; ++h) {
+          const uint32_t low = (bits >> 2 * h & 1) != 0 ? 0 : 0x0000ffffu;
+          const uint32_t high = (bits >> 2 * h & 2) != 0 ? 0 : 0xffff0000u;
+          a[m][n / 2][n % 2 * 2 + h] &= low | high;
+        }
+      }
+    }
+  }
 };
 
 // o[rows][kDim] += w[rows][kRows] times rows [row, row + kRows) of the tile.

@@ -30,10 +30,12 @@ struct WarpAttention {
   }
 
   // Weights of the keys that lie in rows [row, row + kKeys) of the tile; seen(r) tells which of
-  // them the warp's row r sees, and is asked only when `masked`.
-  template <int kKeys, class Seen>
+  // them the warp's row r sees, and is asked only when `masked`. add(forEach) adds what terms.cuh
+  // has for these pairs: forEach(f) calls f(score, row, column).
+  template <int kKeys, class Seen, class Add>
   __device__ __forceinline__ void weigh(const Score& score, const T* keys, int row, bool masked,
-                                        Seen&& seen, Weights<kRowTiles, kKeys>& weights) {
+                                        Seen&& seen, Add&& add,
+                                        Weights<kRowTiles, kKeys>& weights) {
     Products<kRowTiles, kKeys> s;
     s.clear();
     multiplyByRows<kDim>(s, q, keys, row);
@@ -46,6 +48,19 @@ struct WarpAttention {
           for (int i = 0; i < 4; ++i) s.at[m][n][i] = score.prepare(s.at[m][n][i]);
         }
       }
+      add([&](auto&& f) {  // column by column: what a column needs is not kept for all rows
+#pragma unroll
+        for (int n = 0; n < kKeys / 8; ++n) {
+#pragma unroll
+          for (int i = 0; i < 2; ++i) {
+#pragma unroll
+            for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+              for (int h = 0; h < 2; ++h) f(s.at[m][n][2 * h + i], rowOf(m, h), columnOf(n, i));
+            }
+          }
+        }
+      });
     }
     if (masked) {
 #pragma unroll

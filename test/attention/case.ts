@@ -1,5 +1,5 @@
 /** Running attention on the cases of its twin. */
-import { type AttentionOptions, attention, gradients, type Tensor, tensor } from 'longspan';
+import { type AttentionOptions, attention, gradients, Tensor, tensor } from 'longspan';
 import {
   type AttentionCase,
   attentionGradients,
@@ -72,6 +72,19 @@ export function optionsOf(
   };
 }
 
+/** Options with their tensors on `on`, requiring gradients as before. */
+function movedTo(on: string, options: AttentionOptions): AttentionOptions {
+  const moved = (x: unknown): unknown => {
+    if (x instanceof Tensor) return x.requiresGrad ? x.detach().to(on).requireGrad() : x.to(on);
+    const isPair = typeof x === 'object' && x !== null && 'queries' in x && 'keys' in x;
+    if (!isPair) return x;
+    return { queries: moved(x.queries), keys: moved(x.keys) };
+  };
+  return Object.fromEntries(
+    Object.entries(options).map(([name, x]) => [name, moved(x)]),
+  ) as AttentionOptions;
+}
+
 export interface Outcome {
   o: Float64Array;
   lse: Float64Array;
@@ -98,26 +111,32 @@ export function runCase(
     view = (t: Tensor) => t,
     layout = 'bhnd',
     options = {},
+    on = 'cpu',
   }: {
     store?: (t: Tensor) => Tensor;
     view?: (t: Tensor) => Tensor;
     layout?: 'bhnd' | 'bnhd';
     options?: AttentionOptions;
+    /** Where it runs, tensors among the options included. */
+    on?: string;
   } = {},
 ): Outcome {
-  const leaf = (x: Float64Array, shape: number[]) => store(tensorOf(x, shape, dtype)).requireGrad();
+  const leaf = (x: Float64Array, shape: number[]) =>
+    store(tensorOf(x, shape, dtype))
+      .to(on)
+      .requireGrad();
   const q = leaf(data.q, [c.b, c.hq, c.n, c.d]);
   const k = leaf(data.k, [c.b, c.hkv, c.m, c.d]);
   const v = leaf(data.v, [c.b, c.hkv, c.m, c.dv]);
   const wide = dtype === 'f64' ? 'f64' : 'f32';
-  const given = { ...optionsOf(c, wide, dtype), ...options };
+  const given = movedTo(on, { ...optionsOf(c, wide, dtype), ...options });
   const [o, lse] = attention(view(q), view(k), view(v), { ...given, layout, returnLse: true });
-  const upstream = tensorOf(data.gradO, [c.b, c.hq, c.n, c.dv], dtype);
+  const upstream = tensorOf(data.gradO, [c.b, c.hq, c.n, c.dv], dtype).to(on);
   const extra = [given.bias, given.sinks].filter((t) => t !== undefined);
   const grads = gradients([o, lse], [q, k, v, ...extra], {
     gradients: [
       layout === 'bnhd' ? upstream.permute(0, 2, 1, 3).contiguous() : upstream,
-      tensorOf(data.gradLse, [c.b, c.hq, c.n], wide),
+      tensorOf(data.gradLse, [c.b, c.hq, c.n], wide).to(on),
     ],
     retainGraph: true,
   });

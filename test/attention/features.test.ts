@@ -12,10 +12,19 @@ import {
 } from 'longspan';
 import { type AttentionCase, attentionReference } from '../reference/attention.js';
 import { philoxWords } from '../reference/philox.js';
-import { expectClose, expectLowPrecision, rounded, tensorOf, values } from '../support/compare.js';
+import {
+  expectClose,
+  expectLowPrecision,
+  type FloatType,
+  rounded,
+  tensorOf,
+  values,
+} from '../support/compare.js';
+import { describeCuda, testDevices } from '../support/devices.js';
 import { checkGradients } from '../support/gradcheck.js';
 import { Random } from '../support/random.js';
-import { check, dataOf, optionsOf, roundData, runCase, square } from './case.js';
+import * as cases from './case.js';
+import { dataOf, optionsOf, roundData, square } from './case.js';
 
 const normal = (seed: number, count: number, scale = 1): Float64Array =>
   rounded(new Random(seed).normal(count, 0, scale), 'f32');
@@ -34,148 +43,359 @@ const biasOf = (shape: BiasShape, seed = 21) => ({
 const runs = (...lengths: number[]): number[] =>
   lengths.flatMap((length, id) => new Array<number>(length).fill(id));
 
-describe('prefix language models', () => {
-  test.each([0, 1, 40, 70, 130])('a prefix of %d keys', (prefix) => {
-    check(square(130, { causal: true, prefixLengths: [prefix] }));
-  });
+describe.each(testDevices())('on %s', (on) => {
+  /** Types that hold results to f32 or better. */
+  const wideTypes = on === 'cpu' ? (['f32', 'f64'] as const) : (['f32'] as const);
+  const widest = on === 'cpu' ? 'f64' : 'f32';
+  /** The emulated GPU is slow. */
+  const size = (full: number, emulated: number) => (on === 'cpu' ? full : emulated);
+  const check = (c: AttentionCase, dtype?: FloatType, how?: Parameters<typeof cases.check>[2]) =>
+    cases.check(c, dtype, { ...how, on });
+  const runCase = (
+    c: AttentionCase,
+    data: cases.CaseData,
+    dtype: FloatType,
+    how?: Parameters<typeof cases.check>[2],
+  ) => cases.runCase(c, data, dtype, { ...how, on });
 
-  test('with windows, padding and other lengths', () => {
-    check({
-      ...square(90, { m: 150, window: [30, 4], prefixLengths: [100, 80, 0] }),
-      ...{ b: 3, keyLengths: [150, 60, 99], queryLengths: [90, 45, 80] },
+  describe('prefix language models', () => {
+    test.each([0, 1, 40, 70, 130])('a prefix of %d keys', (prefix) => {
+      check(square(130, { causal: true, prefixLengths: [prefix] }));
     });
-    check({ ...square(300, { causal: true, window: [64, 0], prefixLengths: [250] }) }, 'f64');
-  });
-});
 
-describe('segments', () => {
-  test('documents packed in a row', () => {
-    check(
-      square(300, {
-        causal: true,
-        querySegments: runs(100, 28, 1, 171),
-        keySegments: runs(100, 28, 1, 171),
-      }),
-    );
-  });
-
-  test('unsorted ids, cross attention, segments without keys', () => {
-    const random = new Random(4);
-    const ids = (n: number, kinds: number) =>
-      Array.from(random.normal(n), (x) => Math.floor(Math.abs(x * 10)) % kinds);
-    check({
-      ...square(140, { m: 210, querySegments: ids(280, 5), keySegments: ids(420, 4) }),
-      ...{ b: 2, hq: 4 },
-    });
-  });
-
-  test('negative ids and one id for all', () => {
-    const same = new Array<number>(100).fill(-7);
-    check(square(100, { querySegments: same, keySegments: same }), 'f64');
-  });
-
-  test('equal one call per document, bit for bit', () => {
-    const [q, k, v] = ['q', 'k', 'v'].map((_, i) =>
-      tensorOf(normal(i, 2 * 192 * 16), [1, 2, 192, 16], 'f32'),
-    ) as [Tensor, Tensor, Tensor];
-    const ids = tensor(Int32Array.from(runs(64, 128)), { shape: [1, 192] });
-    const whole = attention(q, k, v, { causal: true, segmentIds: ids });
-    const part = (t: Tensor) => slice(t, 2, 64, 192);
-    const alone = attention(part(q), part(k), part(v), { causal: true });
-    expect(values(part(whole))).toEqual(values(alone));
-  });
-});
-
-describe('packed sequences', () => {
-  const lengths = [
-    [0, 0],
-    [17, 17],
-    [97, 97],
-    [1, 1],
-    [33, 40],
-    [5, 3],
-    [0, 4],
-    [6, 0],
-    [200, 130],
-  ] as const;
-  const ends = (which: 0 | 1) => {
-    let end = 0;
-    return [0, ...lengths.map((pair) => (end += pair[which]))];
-  };
-  const [n, m] = [ends(0).at(-1) as number, ends(1).at(-1) as number];
-
-  /** Rows [from, to) of every head. */
-  const rows = (x: Float64Array, heads: number, tokens: number, d: number, at: [number, number]) =>
-    Float64Array.from(
-      Array.from({ length: heads }, (_, h) => [
-        ...x.subarray((h * tokens + at[0]) * d, (h * tokens + at[1]) * d),
-      ]).flat(),
-    );
-
-  test.each([
-    ['full', {}],
-    ['causal', { causal: true }],
-    ['windows', { window: [20, 3] as const }],
-    ['ALiBi and sinks', { causal: true, alibiSlopes: [0.5, 0.1, 0.02, 0.3], sinks: [1, -1, 0, 2] }],
-    ['softcap', { softcap: 2 }],
-  ] as [string, Partial<AttentionCase>][])('%s: each sequence by itself', (_, given) => {
-    const whole: AttentionCase = { ...square(n, { m, d: 12, dv: 20 }), hq: 4, hkv: 2, ...given };
-    const data = dataOf(whole);
-    const [qEnds, kEnds] = [ends(0), ends(1)];
-    for (const dtype of ['f32', 'f64'] as const) {
-      const got = runCase(whole, roundData(data, dtype), dtype, {
-        options: { cuSeqlens: { queries: qEnds, keys: kEnds } },
+    test('with windows, padding and other lengths', () => {
+      check({
+        ...square(90, { m: 150, window: [30, 4], prefixLengths: [100, 80, 0] }),
+        ...{ b: 3, keyLengths: [150, 60, 99], queryLengths: [90, 45, 80] },
       });
-      const sinks = new Float64Array(4);
-      lengths.forEach(([queries, keys], s) => {
-        const q: [number, number] = [qEnds[s] as number, qEnds[s + 1] as number];
-        const k: [number, number] = [kEnds[s] as number, kEnds[s + 1] as number];
-        const one = { ...whole, n: queries, m: keys };
-        const mine = roundData(
-          {
-            q: rows(data.q, 4, n, 12, q),
-            k: rows(data.k, 2, m, 12, k),
-            v: rows(data.v, 2, m, 20, k),
-            gradO: rows(data.gradO, 4, n, 20, q),
-            gradLse: rows(data.gradLse, 4, n, 1, q),
-          },
+      check(square(300, { causal: true, window: [64, 0], prefixLengths: [250] }), widest);
+    });
+  });
+
+  describe('segments', () => {
+    test('documents packed in a row', () => {
+      check(
+        square(300, {
+          causal: true,
+          querySegments: runs(100, 28, 1, 171),
+          keySegments: runs(100, 28, 1, 171),
+        }),
+      );
+    });
+
+    test('unsorted ids, cross attention, segments without keys', () => {
+      const random = new Random(4);
+      const ids = (n: number, kinds: number) =>
+        Array.from(random.normal(n), (x) => Math.floor(Math.abs(x * 10)) % kinds);
+      check({
+        ...square(140, { m: 210, querySegments: ids(280, 5), keySegments: ids(420, 4) }),
+        ...{ b: 2, hq: 4 },
+      });
+    });
+
+    test('negative ids and one id for all', () => {
+      const same = new Array<number>(100).fill(-7);
+      check(square(100, { querySegments: same, keySegments: same }), widest);
+    });
+
+    test('equal one call per document', () => {
+      const [q, k, v] = ['q', 'k', 'v'].map((_, i) =>
+        tensorOf(normal(i, 2 * 192 * 16), [1, 2, 192, 16], 'f32').to(on),
+      ) as [Tensor, Tensor, Tensor];
+      const ids = tensor(Int32Array.from(runs(64, 128)), { shape: [1, 192], device: on });
+      const whole = attention(q, k, v, { causal: true, segmentIds: ids });
+      const part = (t: Tensor) => slice(t, 2, 64, 192);
+      const alone = attention(part(q), part(k), part(v), { causal: true });
+      // With ids a GPU scales scores before it subtracts the maximum, and not at once with it.
+      const near = on === 'cpu' ? {} : { absolute: 1e-6 };
+      expectClose(values(part(whole)), values(alone), near, 'the second document');
+    });
+  });
+
+  describe('packed sequences', () => {
+    const lengths: (readonly [number, number])[] = [
+      [0, 0],
+      [17, 17],
+      [size(97, 30), size(97, 30)],
+      [1, 1],
+      [33, 40],
+      [5, 3],
+      [0, 4],
+      [6, 0],
+      [size(200, 70), size(130, 66)],
+    ];
+    const ends = (which: 0 | 1) => {
+      let end = 0;
+      return [0, ...lengths.map((pair) => (end += pair[which]))];
+    };
+    const [n, m] = [ends(0).at(-1) as number, ends(1).at(-1) as number];
+
+    /** Rows [from, to) of every head. */
+    const rows = (
+      x: Float64Array,
+      heads: number,
+      tokens: number,
+      d: number,
+      at: [number, number],
+    ) =>
+      Float64Array.from(
+        Array.from({ length: heads }, (_, h) => [
+          ...x.subarray((h * tokens + at[0]) * d, (h * tokens + at[1]) * d),
+        ]).flat(),
+      );
+
+    test.each([
+      ['full', {}],
+      ['causal', { causal: true }],
+      ['windows', { window: [20, 3] as const }],
+      [
+        'ALiBi and sinks',
+        { causal: true, alibiSlopes: [0.5, 0.1, 0.02, 0.3], sinks: [1, -1, 0, 2] },
+      ],
+      ['softcap', { softcap: 2 }],
+    ] as [string, Partial<AttentionCase>][])('%s: each sequence by itself', (_, given) => {
+      const whole: AttentionCase = { ...square(n, { m, d: 12, dv: 20 }), hq: 4, hkv: 2, ...given };
+      const data = dataOf(whole);
+      const [qEnds, kEnds] = [ends(0), ends(1)];
+      for (const dtype of wideTypes) {
+        const got = runCase(whole, roundData(data, dtype), dtype, {
+          options: { cuSeqlens: { queries: qEnds, keys: kEnds } },
+        });
+        const sinks = new Float64Array(4);
+        lengths.forEach(([queries, keys], s) => {
+          const q: [number, number] = [qEnds[s] as number, qEnds[s + 1] as number];
+          const k: [number, number] = [kEnds[s] as number, kEnds[s + 1] as number];
+          const one = { ...whole, n: queries, m: keys };
+          const mine = roundData(
+            {
+              q: rows(data.q, 4, n, 12, q),
+              k: rows(data.k, 2, m, 12, k),
+              v: rows(data.v, 2, m, 20, k),
+              gradO: rows(data.gradO, 4, n, 20, q),
+              gradLse: rows(data.gradLse, 4, n, 1, q),
+            },
+            dtype,
+          );
+          const expected = runCase(one, mine, dtype);
+          const near = { absolute: 1e-5 };
+          expectClose(rows(got.o, 4, n, 20, q), expected.o, near, `o of ${s}`);
+          expectClose(rows(got.lse, 4, n, 1, q), expected.lse, near, `lse of ${s}`);
+          expectClose(rows(got.q, 4, n, 12, q), expected.q, near, `gradient of q of ${s}`);
+          expectClose(rows(got.k, 2, m, 12, k), expected.k, near, `gradient of k of ${s}`);
+          expectClose(rows(got.v, 2, m, 20, k), expected.v, near, `gradient of v of ${s}`);
+          expected.sinks.forEach((x, h) => {
+            sinks[h] = (sinks[h] as number) + x;
+          });
+        });
+        if (given.sinks) expectClose(got.sinks, sinks, { absolute: 2e-5 }, 'gradient of sinks');
+      }
+    });
+
+    test('three axes, boundaries as numbers or on the device', () => {
+      const x = tensorOf(normal(5, 60 * 3 * 8), [60, 3, 8], 'f32')
+        .to(on)
+        .requireGrad();
+      const boundaries = [0, 25, 25, 60];
+      const [a, lse] = attention(x, x, x, { cuSeqlens: boundaries, causal: true, returnLse: true });
+      expect([a.shape, lse.shape]).toEqual([
+        [60, 3, 8],
+        [3, 60],
+      ]);
+      const b = attention(x, x, x, {
+        cuSeqlens: tensor(Int32Array.from(boundaries), { device: on }),
+        causal: true,
+      });
+      expect(values(a)).toEqual(values(b));
+      const [grad] = gradients([a], [x], { gradients: [ones([60, 3, 8], { device: on })] });
+      expect(grad?.shape).toEqual([60, 3, 8]);
+      const part = reshape(slice(x, 0, 25, 60), [1, 35, 3, 8]);
+      const alone = attention(part, part, part, { causal: true, layout: 'bnhd' });
+      expect(values(slice(a, 0, 25, 60))).toEqual(values(alone));
+    });
+  });
+
+  describe('additive bias', () => {
+    const shapes: BiasShape[] = [
+      [2, 4, 70, 150],
+      [1, 4, 70, 150],
+      [2, 1, 70, 150],
+      [1, 1, 70, 150],
+      [1, 4, 1, 150],
+      [2, 1, 1, 150],
+      [1, 4, 70, 1],
+      [1, 1, 1, 1],
+      [2, 4, 1, 1],
+    ];
+    test.each(shapes)('[%d, %d, %d, %d] and its gradient', (...shape) => {
+      const c = { ...square(70, { m: 150, bias: biasOf(shape) }), b: 2, hq: 4, hkv: 2 };
+      check(c);
+      for (const dtype of wideTypes) {
+        check(
+          { ...c, causal: true, softcap: 3, keyLengths: [150, 81], queryLengths: [70, 33] },
           dtype,
         );
-        const expected = runCase(one, mine, dtype);
-        const near = { absolute: 1e-5 };
-        expectClose(rows(got.o, 4, n, 20, q), expected.o, near, `o of ${s}`);
-        expectClose(rows(got.lse, 4, n, 1, q), expected.lse, near, `lse of ${s}`);
-        expectClose(rows(got.q, 4, n, 12, q), expected.q, near, `gradient of q of ${s}`);
-        expectClose(rows(got.k, 2, m, 12, k), expected.k, near, `gradient of k of ${s}`);
-        expectClose(rows(got.v, 2, m, 20, k), expected.v, near, `gradient of v of ${s}`);
-        expected.sinks.forEach((x, h) => {
-          sinks[h] = (sinks[h] as number) + x;
-        });
-      });
-      if (given.sinks) expectClose(got.sinks, sinks, { absolute: 2e-5 }, 'gradient of sinks');
-    }
-  });
-
-  test('three axes, boundaries as numbers or on the device', () => {
-    const x = tensorOf(normal(5, 60 * 3 * 8), [60, 3, 8], 'f32').requireGrad();
-    const boundaries = [0, 25, 25, 60];
-    const [a, lse] = attention(x, x, x, { cuSeqlens: boundaries, causal: true, returnLse: true });
-    expect([a.shape, lse.shape]).toEqual([
-      [60, 3, 8],
-      [3, 60],
-    ]);
-    const b = attention(x, x, x, {
-      cuSeqlens: tensor(Int32Array.from(boundaries)),
-      causal: true,
+      }
     });
-    expect(values(a)).toEqual(values(b));
-    const [grad] = gradients([a], [x], { gradients: [ones([60, 3, 8])] });
-    expect(grad?.shape).toEqual([60, 3, 8]);
-    const part = reshape(slice(x, 0, 25, 60), [1, 35, 3, 8]);
-    const alone = attention(part, part, part, { causal: true, layout: 'bnhd' });
-    expect(values(slice(a, 0, 25, 60))).toEqual(values(alone));
+
+    test('a bias of fewer axes', () => {
+      const [q, k] = [1, 2].map((s) =>
+        tensorOf(normal(s, 2 * 9 * 4), [1, 2, 9, 4], 'f32').to(on),
+      ) as [Tensor, Tensor];
+      const bias = tensorOf(normal(3, 81), [9, 9], 'f32').to(on).requireGrad();
+      const y = attention(q, k, k, { bias });
+      const wide = attention(q, k, k, { bias: reshape(bias, [1, 1, 9, 9]) });
+      expect(values(y)).toEqual(values(wide));
+      const [grad] = gradients([y], [bias], { gradients: [ones([1, 2, 9, 4], { device: on })] });
+      expect(grad?.shape).toEqual([9, 9]);
+    });
+
+    test('-Infinity hides a pair; a row of nothing else is empty', () => {
+      const data = normal(1, 8 * 8);
+      for (let j = 0; j < 8; j++) data[3 * 8 + j] = Number.NEGATIVE_INFINITY;
+      data[5 * 8 + 2] = Number.NEGATIVE_INFINITY;
+      const c = square(8, { bias: { data, shape: [1, 1, 8, 8] } });
+      for (const dtype of wideTypes) {
+        const got = runCase(c, roundData(dataOf(c), dtype), dtype);
+        expect(got.lse[3]).toBe(Number.NEGATIVE_INFINITY);
+        expect([...got.o.subarray(3 * 16, 4 * 16)]).toEqual(new Array(16).fill(0));
+        expect(got.q.some(Number.isNaN)).toBe(false);
+        expect(got.bias[5 * 8 + 2]).toBe(0);
+      }
+    });
+
+    test('in 16 bits, and in f32 beside 16-bit operands', () => {
+      const plain = square(40, { m: 60 });
+      const biasData = rounded(normal(21, 2 * 40 * 60), 'bf16');
+      const c: AttentionCase = { ...plain, bias: { data: biasData, shape: [1, 2, 40, 60] } };
+      const data = roundData(dataOf(c), 'bf16');
+      const round = (x: number) => rounded([x], 'bf16')[0] as number;
+      const truth = attentionReference(c, data.q, data.k, data.v);
+      const naive = attentionReference(c, data.q, data.k, data.v, round);
+      for (const dtype of ['bf16', 'f32'] as const) {
+        const bias = tensorOf(biasData, [1, 2, 40, 60], dtype).requireGrad();
+        const got = runCase(plain, data, 'bf16', { options: { bias } });
+        expectLowPrecision(got.o, truth.o, rounded(naive.o, 'bf16'), { dtype: 'bf16', what: 'o' });
+        expect(got.bias.length).toBe(2 * 40 * 60);
+      }
+    });
+
+    test('equal for any number of heads that share it, twice the same bits', () => {
+      const c = {
+        ...square(size(200, 70), { bias: biasOf([1, 1, size(200, 70), size(200, 70)]) }),
+        hq: 6,
+        hkv: 3,
+      };
+      const data = roundData(dataOf(c), 'f32');
+      expect(runCase(c, data, 'f32')).toEqual(runCase(c, data, 'f32'));
+    });
   });
 
+  describe('ALiBi', () => {
+    test.each(wideTypes)('both directions, padding, grouped heads, %s', (dtype) => {
+      const c = {
+        ...square(size(150, 70), { m: size(170, 90), alibiSlopes: [0.5, 0.25, 0.125, 0.0625] }),
+        hq: 4,
+      };
+      check(c, dtype);
+      check(
+        {
+          ...c,
+          causal: true,
+          b: 2,
+          keyLengths: [size(170, 90), 59],
+          queryLengths: [size(150, 70), 40],
+        },
+        dtype,
+      );
+    });
+
+    test('slopes per batch entry', () => {
+      const c = { ...square(20), b: 2 };
+      const data = dataOf(c);
+      const slopes = tensorOf(Float64Array.from([0.5, 0.25, 0.1, 0.01]), [2, 2], 'f32');
+      const got = runCase(c, data, 'f32', { options: { alibiSlopes: slopes } });
+      const second = runCase({ ...c, alibiSlopes: [0.1, 0.01] }, data, 'f32');
+      expect(got.o.subarray(got.o.length / 2)).toEqual(second.o.subarray(got.o.length / 2));
+    });
+  });
+
+  describe('attention sinks', () => {
+    test.each(wideTypes)('and their gradient, %s', (dtype) => {
+      const c = { ...square(size(150, 70), { sinks: [0.5, -2, 3, 0] }), hq: 4 };
+      check(c, dtype);
+      check({ ...c, causal: true, b: 2, keyLengths: [c.n, 0], queryLengths: [50, c.n] }, dtype);
+      check({ ...c, n: 7, m: 200, window: [9, 1] }, dtype);
+    });
+
+    test('a row without keys has the sink as its log-sum-exp', () => {
+      const c = square(3, { m: 0, sinks: [1.5, -1] });
+      const got = runCase(c, dataOf(c), 'f32');
+      expectClose(got.lse, [1.5, 1.5, 1.5, -1, -1, -1], { absolute: 1e-6 }, 'lse');
+      expect(got.o.every((x) => x === 0)).toBe(true);
+    });
+
+    test('-Infinity is no sink', () => {
+      const c = square(30);
+      const data = dataOf(c);
+      const none = Number.NEGATIVE_INFINITY;
+      const plain = runCase(c, data, 'f32');
+      expect(runCase({ ...c, sinks: [none, none] }, data, 'f32').o).toEqual(plain.o);
+    });
+  });
+
+  describe('dropout', () => {
+    const keptOf = (c: AttentionCase, seed: number, p: number) => {
+      const row = Math.ceil(c.m / 4) * 4;
+      const words = philoxWords(BigInt(seed), 0n, c.b * c.hq * c.n * row);
+      const threshold = Math.round(p * 2 ** 24);
+      return Float64Array.from({ length: c.b * c.hq * c.n * c.m }, (_, i) => {
+        const word = words[Math.floor(i / c.m) * row + (i % c.m)] as number;
+        return word >>> 8 < threshold ? 0 : 1 / (1 - p);
+      });
+    };
+
+    test.each([
+      ['f32', {}],
+      [widest, {}],
+      ['f32', { causal: true, softcap: 2 }],
+      ['f32', { window: [9, 9], hq: 4, sinks: [0, 1, 0, 1] }],
+    ] as ['f32' | 'f64', Partial<AttentionCase>][])('%s %o against the twin', (dtype, given) => {
+      const c = { ...square(50, { m: 71 }), ...given };
+      const kept = keptOf(c, 77, 0.3);
+      check({ ...c, kept }, dtype, { options: { dropout: 0.3, generator: new Generator(77, on) } });
+    });
+
+    test('advances the generator, the same seed repeats', () => {
+      const x = tensorOf(normal(1, 2 * 9 * 8), [1, 2, 9, 8], 'f32').to(on);
+      const generator = new Generator(3, on);
+      const run = () => values(attention(x, x, x, { dropout: 0.5, generator }));
+      const [first, second] = [run(), run()];
+      expect(second).not.toEqual(first);
+      generator.seed(3);
+      expect(run()).toEqual(first);
+    });
+  });
+
+  describe('everything together', () => {
+    test.each(wideTypes)('in %s', (dtype) => {
+      const c: AttentionCase = {
+        ...square(150, { m: 170, d: 20, dv: 12 }),
+        ...{ b: 2, hq: 4, hkv: 2, causal: true, window: [60, 7], softcap: 3, scale: 0.4 },
+        keyLengths: [170, 90],
+        queryLengths: [150, 100],
+        prefixLengths: [30, 10],
+        querySegments: [...runs(80, 70), ...runs(60, 90)],
+        keySegments: [...runs(90, 80), ...runs(50, 120)],
+        bias: biasOf([1, 4, 150, 170]),
+        alibiSlopes: [0.1, 0.2, 0.3, 0.01],
+        sinks: [0.3, -1, 2, 0],
+      };
+      check(c, dtype);
+    });
+  });
+});
+
+describe('on the CPU alone', () => {
   test('boundaries that do not fit', async () => {
     const x = zeros([6, 1, 8]);
     for (const cuSeqlens of [[], [1, 6], [0, 4, 3, 6], [0, 5], [0, 2.5, 6]]) {
@@ -195,69 +415,6 @@ describe('packed sequences', () => {
       /'bias'.*packed/s,
     );
   });
-});
-
-describe('additive bias', () => {
-  const shapes: BiasShape[] = [
-    [2, 4, 70, 150],
-    [1, 4, 70, 150],
-    [2, 1, 70, 150],
-    [1, 1, 70, 150],
-    [1, 4, 1, 150],
-    [2, 1, 1, 150],
-    [1, 4, 70, 1],
-    [1, 1, 1, 1],
-    [2, 4, 1, 1],
-  ];
-  test.each(shapes)('[%d, %d, %d, %d] and its gradient', (...shape) => {
-    const c = { ...square(70, { m: 150, bias: biasOf(shape) }), b: 2, hq: 4, hkv: 2 };
-    check(c);
-    check({ ...c, causal: true, softcap: 3, keyLengths: [150, 81], queryLengths: [70, 33] }, 'f64');
-    check({ ...c, causal: true, softcap: 3, keyLengths: [150, 81], queryLengths: [70, 33] });
-  });
-
-  test('a bias of fewer axes', () => {
-    const [q, k] = [1, 2].map((s) => tensorOf(normal(s, 2 * 9 * 4), [1, 2, 9, 4], 'f32')) as [
-      Tensor,
-      Tensor,
-    ];
-    const bias = tensorOf(normal(3, 81), [9, 9], 'f32').requireGrad();
-    const y = attention(q, k, k, { bias });
-    const wide = attention(q, k, k, { bias: reshape(bias, [1, 1, 9, 9]) });
-    expect(values(y)).toEqual(values(wide));
-    const [grad] = gradients([y], [bias], { gradients: [ones([1, 2, 9, 4])] });
-    expect(grad?.shape).toEqual([9, 9]);
-  });
-
-  test('-Infinity hides a pair; a row of nothing else is empty', () => {
-    const data = normal(1, 8 * 8);
-    for (let j = 0; j < 8; j++) data[3 * 8 + j] = Number.NEGATIVE_INFINITY;
-    data[5 * 8 + 2] = Number.NEGATIVE_INFINITY;
-    const c = square(8, { bias: { data, shape: [1, 1, 8, 8] } });
-    for (const dtype of ['f32', 'f64'] as const) {
-      const got = runCase(c, roundData(dataOf(c), dtype), dtype);
-      expect(got.lse[3]).toBe(Number.NEGATIVE_INFINITY);
-      expect([...got.o.subarray(3 * 16, 4 * 16)]).toEqual(new Array(16).fill(0));
-      expect(got.q.some(Number.isNaN)).toBe(false);
-      expect(got.bias[5 * 8 + 2]).toBe(0);
-    }
-  });
-
-  test('in 16 bits, and in f32 beside 16-bit operands', () => {
-    const plain = square(40, { m: 60 });
-    const biasData = rounded(normal(21, 2 * 40 * 60), 'bf16');
-    const c: AttentionCase = { ...plain, bias: { data: biasData, shape: [1, 2, 40, 60] } };
-    const data = roundData(dataOf(c), 'bf16');
-    const round = (x: number) => rounded([x], 'bf16')[0] as number;
-    const truth = attentionReference(c, data.q, data.k, data.v);
-    const naive = attentionReference(c, data.q, data.k, data.v, round);
-    for (const dtype of ['bf16', 'f32'] as const) {
-      const bias = tensorOf(biasData, [1, 2, 40, 60], dtype).requireGrad();
-      const got = runCase(plain, data, 'bf16', { options: { bias } });
-      expectLowPrecision(got.o, truth.o, rounded(naive.o, 'bf16'), { dtype: 'bf16', what: 'o' });
-      expect(got.bias.length).toBe(2 * 40 * 60);
-    }
-  });
 
   test('the gradient by finite differences', async () => {
     const c = square(7, { m: 11, d: 4, dv: 3, softcap: 2, causal: true });
@@ -275,14 +432,6 @@ describe('additive bias', () => {
     );
   });
 
-  test('equal for any number of heads that share it, twice the same bits', () => {
-    const c = { ...square(200, { bias: biasOf([1, 1, 200, 200]) }), hq: 6, hkv: 3 };
-    const data = roundData(dataOf(c), 'f32');
-    expect(runCase(c, data, 'f32')).toEqual(runCase(c, data, 'f32'));
-  });
-});
-
-describe('ALiBi', () => {
   test('slopes of the paper', () => {
     expect(values(alibiSlopes(8))).toEqual(
       Float64Array.from({ length: 8 }, (_, i) => 2 ** -(i + 1)),
@@ -290,78 +439,6 @@ describe('ALiBi', () => {
     const twelve = values(alibiSlopes(12, { dtype: 'f64' }));
     expect([...twelve.subarray(8)]).toEqual([2 ** -0.5, 2 ** -1.5, 2 ** -2.5, 2 ** -3.5]);
     expect(() => alibiSlopes(0)).toThrow(/'heads'/);
-  });
-
-  test.each(['f32', 'f64'] as const)('both directions, padding, grouped heads, %s', (dtype) => {
-    const c = { ...square(150, { m: 170, alibiSlopes: [0.5, 0.25, 0.125, 0.0625] }), hq: 4 };
-    check(c, dtype);
-    check({ ...c, causal: true, b: 2, keyLengths: [170, 99], queryLengths: [150, 40] }, dtype);
-  });
-
-  test('slopes per batch entry', () => {
-    const c = { ...square(20), b: 2 };
-    const data = dataOf(c);
-    const slopes = tensorOf(Float64Array.from([0.5, 0.25, 0.1, 0.01]), [2, 2], 'f32');
-    const got = runCase(c, data, 'f32', { options: { alibiSlopes: slopes } });
-    const second = runCase({ ...c, alibiSlopes: [0.1, 0.01] }, data, 'f32');
-    expect(got.o.subarray(got.o.length / 2)).toEqual(second.o.subarray(got.o.length / 2));
-  });
-});
-
-describe('attention sinks', () => {
-  test.each(['f32', 'f64'] as const)('and their gradient, %s', (dtype) => {
-    const c = { ...square(150, { sinks: [0.5, -2, 3, 0] }), hq: 4 };
-    check(c, dtype);
-    check({ ...c, causal: true, b: 2, keyLengths: [150, 0], queryLengths: [100, 150] }, dtype);
-    check({ ...c, n: 7, m: 200, window: [9, 1] }, dtype);
-  });
-
-  test('a row without keys has the sink as its log-sum-exp', () => {
-    const c = square(3, { m: 0, sinks: [1.5, -1] });
-    const got = runCase(c, dataOf(c), 'f32');
-    expectClose(got.lse, [1.5, 1.5, 1.5, -1, -1, -1], { absolute: 1e-6 }, 'lse');
-    expect(got.o.every((x) => x === 0)).toBe(true);
-  });
-
-  test('-Infinity is no sink', () => {
-    const c = square(30);
-    const data = dataOf(c);
-    const none = Number.NEGATIVE_INFINITY;
-    const plain = runCase(c, data, 'f32');
-    expect(runCase({ ...c, sinks: [none, none] }, data, 'f32').o).toEqual(plain.o);
-  });
-});
-
-describe('dropout', () => {
-  const keptOf = (c: AttentionCase, seed: number, p: number) => {
-    const row = Math.ceil(c.m / 4) * 4;
-    const words = philoxWords(BigInt(seed), 0n, c.b * c.hq * c.n * row);
-    const threshold = Math.round(p * 2 ** 24);
-    return Float64Array.from({ length: c.b * c.hq * c.n * c.m }, (_, i) => {
-      const word = words[Math.floor(i / c.m) * row + (i % c.m)] as number;
-      return word >>> 8 < threshold ? 0 : 1 / (1 - p);
-    });
-  };
-
-  test.each([
-    ['f32', {}],
-    ['f64', {}],
-    ['f32', { causal: true, softcap: 2 }],
-    ['f32', { window: [9, 9], hq: 4, sinks: [0, 1, 0, 1] }],
-  ] as ['f32' | 'f64', Partial<AttentionCase>][])('%s %o against the twin', (dtype, given) => {
-    const c = { ...square(50, { m: 71 }), ...given };
-    const kept = keptOf(c, 77, 0.3);
-    check({ ...c, kept }, dtype, { options: { dropout: 0.3, generator: new Generator(77) } });
-  });
-
-  test('advances the generator, the same seed repeats', () => {
-    const x = tensorOf(normal(1, 2 * 9 * 8), [1, 2, 9, 8], 'f32');
-    const generator = new Generator(3);
-    const run = () => values(attention(x, x, x, { dropout: 0.5, generator }));
-    const [first, second] = [run(), run()];
-    expect(second).not.toEqual(first);
-    generator.seed(3);
-    expect(run()).toEqual(first);
   });
 
   test('refuses what is no probability', () => {
@@ -372,21 +449,53 @@ describe('dropout', () => {
   });
 });
 
-describe('everything together', () => {
-  test.each(['f32', 'f64'] as const)('in %s', (dtype) => {
-    const c: AttentionCase = {
-      ...square(150, { m: 170, d: 20, dv: 12 }),
-      ...{ b: 2, hq: 4, hkv: 2, causal: true, window: [60, 7], softcap: 3, scale: 0.4 },
-      keyLengths: [170, 90],
-      queryLengths: [150, 100],
-      prefixLengths: [30, 10],
-      querySegments: [...runs(80, 70), ...runs(60, 90)],
-      keySegments: [...runs(90, 80), ...runs(50, 120)],
-      bias: biasOf([1, 4, 150, 170]),
-      alibiSlopes: [0.1, 0.2, 0.3, 0.01],
-      sinks: [0.3, -1, 2, 0],
+describeCuda('on a GPU', () => {
+  test('boundaries are clamped; rows that no sequence owns see nothing', () => {
+    const make = (seed: number) =>
+      tensorOf(normal(seed, 20 * 2 * 8), [20, 2, 8], 'f32')
+        .to('cuda')
+        .requireGrad();
+    const [q, k, v] = [make(1), make(2), make(3)];
+    const packed = (ends: number[]) => {
+      const cuSeqlens = tensor(Int32Array.from(ends), { device: 'cuda' });
+      const [o, lse] = attention(q, k, v, { cuSeqlens, causal: true, returnLse: true });
+      const grads = gradients([o], [q, k, v], {
+        gradients: [ones([20, 2, 8], { device: 'cuda' })],
+      }) as Tensor[];
+      return [o, lse, ...grads].map(values) as Float64Array[];
     };
-    check(c, dtype);
+    const clamped = packed([4, 9, 7, 99, 15]);
+    const plain = packed([4, 9, 9, 20]);
+    expect(clamped).toEqual(plain);
+    const [o, lse, ...grads] = packed([4, 9, 15]) as [
+      Float64Array,
+      Float64Array,
+      ...Float64Array[],
+    ];
+    for (const x of [o, ...grads]) {
+      expect([...x.subarray(0, 4 * 16), ...x.subarray(15 * 16)]).toEqual(new Array(9 * 16).fill(0));
+      expect(x.subarray(4 * 16, 15 * 16).some((y) => y !== 0)).toBe(true);
+    }
+    expect([...lse].map((x) => x === Number.NEGATIVE_INFINITY)).toEqual(
+      [0, 1].flatMap(() => Array.from({ length: 20 }, (_, i) => i < 4 || i >= 15)),
+    );
+  });
+
+  test.each(['f32', 'bf16', 'f16'] as const)('drops the same weights as the CPU in %s', (dtype) => {
+    // Values that are rows of the unit matrix show the weights themselves.
+    const [q, k] = [1, 2].map((seed) => tensorOf(normal(seed, 2 * 48 * 16), [1, 2, 48, 16], dtype));
+    const unit = Array.from({ length: 2 * 48 * 48 }, (_, i) => +(i % 48 === ((i / 48) | 0) % 48));
+    const v = tensorOf(unit, [1, 2, 48, 48], dtype);
+    const [cpu, cuda] = ['cpu', 'cuda'].map((on) => {
+      const [a, b, c] = [q as Tensor, k as Tensor, v].map((t) => t.to(on)) as [
+        Tensor,
+        Tensor,
+        Tensor,
+      ];
+      return values(attention(a, b, c, { dropout: 0.4, generator: new Generator(9, on) }));
+    }) as [Float64Array, Float64Array];
+    expect([...cuda].map((x) => x === 0)).toEqual([...cpu].map((x) => x === 0));
+    expectClose(cuda, cpu, { absolute: dtype === 'f32' ? 1e-6 : 4e-3 }, 'weights');
   });
 });
 

@@ -14,6 +14,7 @@
 
 #include "cpp/ops/attention/attention.h"
 #include "cpp/ops/attention/attention_backward.h"
+#include "cpp/ops/attention/attention_bias_backward.h"
 #include "cpp/ops/attention/attention_decode.h"
 #include "cuda/context.h"
 #include "test/cuda/attention_case.h"
@@ -22,14 +23,16 @@
 namespace longspan {
 
 // The CPU's kernels are not linked.
-#define LONGSPAN_ABSENT(level)                                                        \
-  namespace level {                                                                   \
-  Status attention(const ops::Attention&, Context&) { return {}; }                    \
-  Status attentionBackward(const ops::AttentionBackward&, Context&) { return {}; }    \
-  Status attentionDecode(const ops::AttentionDecode&, Context&) { return {}; }        \
-  size_t attentionWorkspace(const ops::Attention&, int) { return 0; }                 \
-  size_t attentionBackwardWorkspace(const ops::AttentionBackward&, int) { return 0; } \
-  size_t attentionDecodeWorkspace(const ops::AttentionDecode&, int) { return 0; }     \
+#define LONGSPAN_ABSENT(level)                                                                \
+  namespace level {                                                                           \
+  Status attention(const ops::Attention&, Context&) { return {}; }                            \
+  Status attentionBackward(const ops::AttentionBackward&, Context&) { return {}; }            \
+  Status attentionBiasBackward(const ops::AttentionBiasBackward&, Context&) { return {}; }    \
+  size_t attentionBiasBackwardWorkspace(const ops::AttentionBiasBackward&, int) { return 0; } \
+  Status attentionDecode(const ops::AttentionDecode&, Context&) { return {}; }                \
+  size_t attentionWorkspace(const ops::Attention&, int) { return 0; }                         \
+  size_t attentionBackwardWorkspace(const ops::AttentionBackward&, int) { return 0; }         \
+  size_t attentionDecodeWorkspace(const ops::AttentionDecode&, int) { return 0; }             \
   }
 namespace cpu {
 Level level() { return Level::portable; }
@@ -130,9 +133,23 @@ std::vector<std::vector<double>> onGpu(P& p, const std::string& what,
   return first;
 }
 
-// The options, operands and lengths of an operator; the tensors of `keys` and `queries` live on.
+// The integers that a case gives, on the device.
+struct Integers {
+  Lengths keys, queries, prefixes, cuQ, cuK, querySegments, keySegments, state;
+  explicit Integers(const Case& c)
+      : keys(c.keyLengths),
+        queries(c.queryLengths),
+        prefixes(c.prefixLengths),
+        cuQ(c.cuSeqlensQ),
+        cuK(c.cuSeqlensK),
+        querySegments(c.querySegments, c.b),
+        keySegments(c.keySegments, c.b),
+        state(kDropoutState) {}
+};
+
+// The options, operands and integers of an operator, which live as long as `x` and `integers`.
 template <class P>
-void place(P& p, const Case& c, Data& x, const Lengths& keys, const Lengths& queries) {
+void place(P& p, const Case& c, Data& x, const Integers& integers) {
   p.scale = c.factor();
   p.softcap = c.softcap;
   p.causal = c.causal;
@@ -142,8 +159,18 @@ void place(P& p, const Case& c, Data& x, const Lengths& keys, const Lengths& que
   p.q = x.q.onDevice(c.dtype, c.shift, c.pad);
   p.k = x.k.onDevice(c.dtype, c.shift, c.pad);
   p.v = x.v.onDevice(c.dtype, c.shift, c.pad);
-  p.keyLengths = keys.onDevice;
-  p.queryLengths = queries.onDevice;
+  p.keyLengths = integers.keys.onDevice;
+  p.queryLengths = integers.queries.onDevice;
+  p.prefixLengths = integers.prefixes.onDevice;
+  p.cuSeqlensQ = integers.cuQ.onDevice;
+  p.cuSeqlensK = integers.cuK.onDevice;
+  p.querySegments = integers.querySegments.onDevice;
+  p.keySegments = integers.keySegments.onDevice;
+  if (!c.bias.empty()) p.bias = x.bias.onDevice(c.wideBias ? DType::f32 : c.dtype, 0, c.pad);
+  if (c.alibi) p.alibiSlopes = x.slopes.onDevice(DType::f32);
+  if (c.sinks) p.sinks = x.sinks.onDevice(DType::f32);
+  p.dropout = c.dropout;
+  if (c.dropout > 0) p.dropoutState = integers.state.onDevice;
 }
 
 // What lies behind a query must not change a bit of it: `got` with other keys and values there.
@@ -178,16 +205,17 @@ void forward(const Case& c) {
   Data x(c, 1);
   const Naive truth = naive(c, x, DType::f64), rough = naive(c, x, c.dtype);
   x.poison(c);
-  Lengths keys(c.keyLengths), queries(c.queryLengths);
+  const Integers integers(c);
   ops::Attention p;
-  place(p, c, x, keys, queries);
+  place(p, c, x, integers);
   p.withLse = true;
   check(p.validate(), c.text());
   const auto got = onGpu(p, "forward " + c.text(), {&p.o, &p.lse});
   if (got.empty()) return;
   compare("forward o " + c.text(), got[0], truth.o, rough.o, 2, c.dtype);
   compare("forward lse " + c.text(), got[1], truth.lse, rough.lse, 2, DType::f32);
-  if (c.causal && c.n == c.m && c.keyLengths.empty() && c.queryLengths.empty()) {
+  if (c.causal && c.n == c.m && c.keyLengths.empty() && c.queryLengths.empty() && !c.packed() &&
+      c.prefixLengths.empty()) {
     causality(c, x, p, got);
   }
 }
@@ -196,9 +224,9 @@ void decode(const Case& c) {
   Data x(c, 2);
   const Naive truth = naive(c, x, DType::f64), rough = naive(c, x, c.dtype);
   x.poison(c);
-  Lengths keys(c.keyLengths), queries(c.queryLengths);
+  const Integers integers(c);
   ops::AttentionDecode p;
-  place(p, c, x, keys, queries);
+  place(p, c, x, integers);
   p.withLse = true;
   check(p.validate(), c.text());
   const auto got = onGpu(p, "decode " + c.text(), {&p.o, &p.lse});
@@ -212,7 +240,7 @@ void backward(const Case& c, bool withGradO = true, bool withGradLse = true) {
   if (!withGradO) std::fill(x.gradO.values.begin(), x.gradO.values.end(), 0.0);
   if (!withGradLse) std::fill(x.gradLse.values.begin(), x.gradLse.values.end(), 0.0);
   const Naive truth = naive(c, x, DType::f64), rough = naive(c, x, c.dtype);
-  Lengths keys(c.keyLengths), queries(c.queryLengths);
+  const Integers integers(c);
   Array o, lse;
   o.view = x.gradO.view;
   o.values = truth.o;
@@ -220,17 +248,30 @@ void backward(const Case& c, bool withGradO = true, bool withGradLse = true) {
   lse.values = truth.lse;
   x.poison(c);
   ops::AttentionBackward p;
-  place(p, c, x, keys, queries);
+  place(p, c, x, integers);
   p.o = o.onDevice(c.dtype);
   p.lse = lse.onDevice(DType::f32);
   if (withGradO) p.gradO = x.gradO.onDevice(c.dtype, c.shift, c.pad);
   if (withGradLse) p.gradLse = x.gradLse.onDevice(DType::f32);
+  p.withGradSinks = c.sinks;
+  ops::AttentionBiasBackward bias;
+  static_cast<ops::AttentionGradientProblem&>(bias) = p;
   check(p.validate(), c.text());
-  const auto got = onGpu(p, "backward " + c.text(), {&p.gradQ, &p.gradK, &p.gradV});
+  std::vector<TensorView*> outputs = {&p.gradQ, &p.gradK, &p.gradV};
+  if (c.sinks) outputs.push_back(&p.gradSinks);
+  const auto got = onGpu(p, "backward " + c.text(), outputs);
   if (got.empty()) return;
   compare("gradQ " + c.text(), got[0], truth.gradQ, rough.gradQ, 3, c.dtype);
   compare("gradK " + c.text(), got[1], truth.gradK, rough.gradK, 3, c.dtype);
   compare("gradV " + c.text(), got[2], truth.gradV, rough.gradV, 3, c.dtype);
+  if (c.sinks) {
+    compare("gradSinks " + c.text(), got[3], truth.gradSinks, rough.gradSinks, 3, c.dtype);
+  }
+  if (c.bias.empty()) return;
+  check(bias.validate(), c.text());
+  const auto gradBias = onGpu(bias, "bias backward " + c.text(), {&bias.gradBias});
+  if (gradBias.empty()) return;
+  compare("gradBias " + c.text(), gradBias[0], truth.gradBias, rough.gradBias, 3, c.dtype);
 }
 
 }  // namespace
@@ -245,10 +286,12 @@ int main(int argc, char** argv) {
   for (const std::string& group : groups) {
     if (group == "forward") {
       for (const Case& c : attentionCases()) forward(c);
+      for (const Case& c : featureCases()) forward(c);
     } else if (group == "decode") {
       for (const Case& c : decodeCases()) decode(c);
     } else if (group == "backward") {
       for (const Case& c : attentionCases()) backward(c);
+      for (const Case& c : featureCases()) backward(c);
       for (const DType t : kTypes) {
         const Case some{"absent gradients", t, 1, 2, 1, 40, 50, 32, 32, true};
         backward(some, false, true);
@@ -261,6 +304,12 @@ int main(int argc, char** argv) {
         decode({"planted", t, 1, 4, 1, 1, 1100, 128, 128, true, -1, -1, 0, 0, {1001}});
         backward(square);
         backward({"planted wide", t, 1, 1, 1, 70, 70, 256, 256});
+        for (const int64_t lengths : {1, 70}) {
+          Case terms{"planted terms", t, 1, 2, 2, 70, 70, 70, 70};
+          terms.bias = {1, 2, lengths, lengths};
+          terms.sinks = true;
+          backward(terms);
+        }
       }
     }
   }

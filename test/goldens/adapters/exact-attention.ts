@@ -36,8 +36,6 @@ function wide(inputs: CaseInputs, name: string): Tensor {
 }
 
 function exact(inputs: CaseInputs): Computed | NotOffered {
-  if (inputs.device.type === 'cuda' && (inputs.has('alibi_slopes') || inputs.has('cu_seqlens_q')))
-    return notOffered('not yet on cuda');
   const { causal, window, scale, softcap = 0 } = inputs.params<Params>();
   const lengths: { keyLengths?: Tensor; queryLengths?: Tensor } = {};
   for (const [option, mask] of [
