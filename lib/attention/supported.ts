@@ -54,6 +54,7 @@ export function attentionSupported(config: AttentionConfig): AttentionSupport {
     reasons.push(`dtype ${dtype}: attention takes f32, bf16, f16 and, on the CPU, f64`);
   }
   if (dtype === 'f64' && onCuda) reasons.push('dtype f64: only the CPU has it');
+  if (uses.includes('blockMask') && onCuda) reasons.push('blockMask: only the CPU has it so far');
   for (const [name, dim] of Object.entries({ headDim, valueDim })) {
     if (!(Number.isInteger(dim) && dim >= 1 && dim <= 256)) {
       reasons.push(`${name} ${dim}: head dimensions are 1 to 256`);
