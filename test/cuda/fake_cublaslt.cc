@@ -51,20 +51,27 @@ DType typeOf(DataType type) {
   return type == kR32F ? DType::f32 : type == kR16F ? DType::f16 : DType::bf16;
 }
 
-// A matrix's elements on the host; (row, column) of the batch element, or of its transpose.
+// A matrix's elements on the host; (row, column) of the batch element, or of its transpose. As
+// numbers, so that the product takes a small part of what the emulator takes for it: in `auto` it
+// has to win.
 struct Host {
   const LayoutOf& layout;
-  std::vector<std::byte> bytes;
+  std::vector<float> values;
   Host(const LayoutOf& l, const void* device) : layout(l) {
+    const DType type = typeOf(l.type);
+    values.resize(countOf(l));
+    std::vector<std::byte> bytes(values.size() * sizeOf(type));
+    cudaMemcpy(bytes.data(), device, bytes.size(), cudaMemcpyDeviceToHost);
+    for (size_t i = 0; i < values.size(); ++i) values[i] = getElement(bytes, i, type);
+  }
+  static size_t countOf(const LayoutOf& l) {
     const int64_t last =
         l.stride * (l.count - 1) + l.leading * (static_cast<int64_t>(l.columns) - 1);
-    bytes.resize(static_cast<size_t>(last + static_cast<int64_t>(l.rows)) * sizeOf(typeOf(l.type)));
-    cudaMemcpy(bytes.data(), device, bytes.size(), cudaMemcpyDeviceToHost);
+    return static_cast<size_t>(last + static_cast<int64_t>(l.rows));
   }
   float at(int32_t batch, int64_t row, int64_t column, bool transposed) const {
     if (transposed) std::swap(row, column);
-    const int64_t element = batch * layout.stride + column * layout.leading + row;
-    return getElement(bytes, static_cast<size_t>(element), typeOf(layout.type));
+    return values[static_cast<size_t>(batch * layout.stride + column * layout.leading + row)];
   }
 };
 
@@ -189,14 +196,14 @@ int cublasLtMatmul(Handle, Descriptor d, const void* alpha, const void* a, Layou
   const Host hostA(*la, a), hostB(*lb, b);
   const LayoutOf biasLayout{ly->type, ly->rows, 1, static_cast<int64_t>(ly->rows)};
   const Host bias(biased ? biasLayout : *la, biased ? d->bias : a);
-  std::vector<std::byte> result(Host(*ly, y).bytes.size());
+  std::vector<std::byte> result(Host::countOf(*ly) * sizeOf(typeOf(ly->type)));
+  const bool transA = d->transA == kTranspose, transB = d->transB == kTranspose;
   for (int32_t z = 0; z < ly->count; ++z) {
     for (int64_t j = 0; j < s.n; ++j) {
       for (int64_t i = 0; i < s.m; ++i) {
         double sum = biased ? bias.at(0, i, 0, false) : 0;
         for (int64_t k = 0; k < s.k; ++k) {
-          sum += double{hostA.at(z, i, k, d->transA == kTranspose)} *
-                 hostB.at(z, k, j, d->transB == kTranspose);
+          sum += double{hostA.at(z, i, k, transA)} * hostB.at(z, k, j, transB);
         }
         if ((d->epilogue & kRelu) != 0 && !(sum > 0)) sum = 0;
         const int64_t at = z * ly->stride + j * ly->leading + i;
