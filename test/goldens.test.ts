@@ -41,16 +41,6 @@ const absent = [
 /** Cases, and tensors of cases, that an adapter declines. */
 const declined = ['exact_everything lse in part', 'exact_padding_causal_cross lse in part'];
 
-/** Cases that the kernels of a GPU do not take yet. */
-const onlyOnCpu = [
-  ...['exact_alibi', 'exact_alibi_causal', 'exact_everything', 'exact_varlen'],
-  'exact_varlen_causal',
-  ...['bigbird_gqa', 'fixed', 'localwindow_causal', 'ragged_deadrows'].map(
-    (name) => `blocksparse16_${name}`,
-  ),
-  ...['longformer_causal', 'ragged_causal'].map((name) => `blocksparse64_${name}`),
-];
-
 const folders = ['attention', 'models'].map((name) => join(root, 'test/goldens', name));
 
 async function runAll(dtype: Precision, on = 'cpu'): Promise<Report[]> {
@@ -82,7 +72,6 @@ describe.each(runs)('golden cases on %s in %s', (on, dtype) => {
     expect(reports).toHaveLength(176);
     const offered = new Set(adapters.map(({ mechanism }) => mechanism));
     const passed = reports.filter(({ verdict }) => verdict === 'passed');
-    if (on === 'cuda') offered.delete('block_sparse_attention');
     expect(new Set(passed.map(({ mechanism }) => mechanism))).toEqual(offered);
   });
 
@@ -96,11 +85,7 @@ describe.each(runs)('golden cases on %s in %s', (on, dtype) => {
       }
     }
     expect([...missing].sort()).toEqual([...absent].sort());
-    const expected =
-      on === 'cuda'
-        ? [...declined.filter((name) => !/everything/.test(name)), ...onlyOnCpu]
-        : declined;
-    expect(parts.sort()).toEqual([...expected].sort());
+    expect(parts.sort()).toEqual([...declined].sort());
   });
 });
 
@@ -114,9 +99,7 @@ test.each(low)('no golden case fails on %s in %s', async (on, dtype) => {
   const reports = await runAll(dtype, on);
   const failed = reports.filter(({ verdict }) => verdict === 'failed');
   expect(failed.map(({ id, failures }) => ({ id, failures }))).toEqual([]);
-  expect(reports.filter(({ verdict }) => verdict === 'passed')).toHaveLength(
-    45 - (on === 'cuda' ? onlyOnCpu.length : 0),
-  );
+  expect(reports.filter(({ verdict }) => verdict === 'passed')).toHaveLength(45);
 });
 
 test('a mechanism has one adapter', () => {

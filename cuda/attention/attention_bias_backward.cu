@@ -75,7 +75,9 @@ struct BiasWalk {
   __device__ __forceinline__ bool seen(const BiasStep& s) const {
     const int row = s.at[2] * Tile::kRows, column = s.at[3] * Tile::kColumns;
     const Range keys = problem().band(s.at[0]).keysOf(row, row + Tile::kRows);
-    return keys.begin < column + Tile::kColumns && keys.end > column;
+    return keys.begin < column + Tile::kColumns && keys.end > column &&
+           !problem().hides(s.at[0], s.at[1], {row, row + Tile::kRows},
+                            {column, column + Tile::kColumns});
   }
   // To the next chunk, or past the tile; tiles of which nothing is seen are left out.
   __device__ __forceinline__ void advance(BiasStep& s, bool pastTile = false) const {
@@ -246,7 +248,6 @@ size_t attentionBiasBackwardWorkspace(const ops::AttentionBiasBackward& p, const
 }
 
 Status attentionBiasBackward(const ops::AttentionBiasBackward& p, Context& context) {
-  LONGSPAN_RETURN_IF_ERROR(refuseMask(p));
   if (p.gradBias.numel() == 0) return {};
   BiasArguments a{};
   a.backward = backwardArguments(p, context.workspace.data);

@@ -161,6 +161,11 @@ struct BackwardWalk {
     const Range seen = mask.keysOf(queries.begin, queries.end);
     return seen.begin < keys.end && seen.end > keys.begin;
   }
+  // Whether a block mask hides all of them at this step.
+  __device__ __forceinline__ bool hidden(int step, Range staying, Range streaming) const {
+    return a.problem.hides(b, queryHead(step), kKeySide ? streaming : staying,
+                           kKeySide ? staying : streaming);
+  }
   // addTerms() for pairs (staying, streaming) of this step.
   template <class T, class ForEach>
   __device__ __forceinline__ void add(int step, ForEach&& forEach) const {

@@ -104,7 +104,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     const float* statistics = reinterpret_cast<const float*>(y + kColumns * kDim);
     const int tile = walk.tile(step, kColumns);
     const Range now{tile, tile + kColumns};
-    if (walk.meet(mine, now)) {
+    if (walk.meet(mine, now) && !walk.hidden(step, mine, now)) {
       Products<1, kColumns> s;
       s.clear();
       multiplyByRows<kDim>(s, rowsX, x, 0);

@@ -54,8 +54,16 @@ __device__ __forceinline__ void forward16(const ForwardArguments& a, uint8_t* sh
 
   WarpAttention<T, kDim, kRowTiles, typename Tile::Queries> warpState;
   warpState.clear();
-  const int begin = keys.begin / kKeys * kKeys;
-  if (!keys.empty()) {
+  // The first tile from `tile` on that a block mask does not hide from the block.
+  const auto visible = [&](int tile) {
+    if constexpr (Tile::kTerms && kDim <= 128) {
+      while (tile < keys.end && p.hides(b, h, {row, row + kRows}, {tile, tile + kKeys}))
+        tile += kKeys;
+    }
+    return tile;
+  };
+  const int begin = visible(keys.begin / kKeys * kKeys);
+  if (begin < keys.end) {
     loadTile<kDim, kRows, kThreads>(queries,
                                     rowsOf<T>(p.q, b, h, p.dim).from(p.queryBegin(sequence)), row,
                                     mask.queries, thread);
@@ -65,7 +73,7 @@ __device__ __forceinline__ void forward16(const ForwardArguments& a, uint8_t* sh
     if constexpr (!kPlanted<Planted::forwardQueryBarrier>) __syncthreads();
     warpState.q.load(queries, warp * 16 * kRowTiles);
   }
-  for (int tile = begin; tile < keys.end; tile += kKeys) {
+  for (int tile = begin; tile < keys.end;) {
     if constexpr (!kPlanted<Planted::forwardKeyWait>) ptx::copyWait<0>();
     // The keys have come, and all warps are done with the values before.
     if constexpr (!kPlanted<Planted::forwardKeyBarrier>) __syncthreads();
@@ -81,7 +89,7 @@ __device__ __forceinline__ void forward16(const ForwardArguments& a, uint8_t* sh
           [&](int r) { return mask.from(tile).keysOf(warpRow + r, warpRow + r + 1); },
           [&](auto&& forEach) {
             if constexpr (Tile::kTerms)
-              addTerms<T>(p, sequence, h, [&](auto&& f) {
+              addTerms<T, kDim <= 128>(p, sequence, h, [&](auto&& f) {
                 forEach([&](float& score, int r, int c) { f(score, warpRow + r, tile + c); });
               });
           },
@@ -95,8 +103,9 @@ __device__ __forceinline__ void forward16(const ForwardArguments& a, uint8_t* sh
     if constexpr (!kPlanted<Planted::forwardValueWait>) ptx::copyWait<0>();
     // The values have come, and all warps are done with the keys.
     if constexpr (!kPlanted<Planted::forwardValueBarrier>) __syncthreads();
-    if (tile + kKeys < keys.end) {
-      loadTile<kDim, kKeys, kThreads>(keyTile, k, tile + kKeys, keys.end, thread);
+    tile = visible(tile + kKeys);
+    if (tile < keys.end) {
+      loadTile<kDim, kKeys, kThreads>(keyTile, k, tile, keys.end, thread);
       ptx::copyCommit();
     }
     if (seen) multiplyByColumns<kDim>(warpState.o, weights, valueTile, 0);

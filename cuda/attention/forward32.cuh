@@ -38,18 +38,24 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) attentionForward32(ForwardA
   const Rows<float> k = rowsOf<float>(p.k, b, h / p.group(), p.dim).from(p.keyBegin(sequence));
   const Rows<float> v = rowsOf<float>(p.v, b, h / p.group(), p.valueDim).from(p.keyBegin(sequence));
   const Range keys = p.keysOf(sequence, mask, row, kRows);
-  const int begin = keys.begin / kKeys * kKeys;
+  // The first tile from `tile` on that a block mask does not hide.
+  const auto visible = [&](int tile) {
+    while (tile < keys.end && p.hides(b, h, {row, row + kRows}, {tile, tile + kKeys}))
+      tile += kKeys;
+    return tile;
+  };
+  const int begin = visible(keys.begin / kKeys * kKeys);
 
   float o[kThreadRows][kDim / 16] = {};
   RowState state[kThreadRows];
-  if (!keys.empty()) {
+  if (begin < keys.end) {
     loadTile32<kDim, kRows, kThreads>(queries,
                                       rowsOf<float>(p.q, b, h, p.dim).from(p.queryBegin(sequence)),
                                       row, mask.queries, thread);
     loadTile32<kDim, kKeys, kThreads>(keyTile, k, begin, keys.end, thread);
     ptx::copyCommit();
   }
-  for (int tile = begin; tile < keys.end; tile += kKeys) {
+  for (int tile = begin; tile < keys.end;) {
     if constexpr (!kPlanted<Planted::floatKeyWait>) ptx::copyWait<0>();
     // The keys have come, and all threads are done with the values before.
     if constexpr (!kPlanted<Planted::floatKeyBarrier>) __syncthreads();
@@ -120,8 +126,9 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) attentionForward32(ForwardA
     if constexpr (!kPlanted<Planted::floatValueWait>) ptx::copyWait<0>();
     // The values and weights have come, and all threads are done with the keys.
     if constexpr (!kPlanted<Planted::floatValueBarrier>) __syncthreads();
-    if (tile + kKeys < keys.end) {
-      loadTile32<kDim, kKeys, kThreads>(keyTile, k, tile + kKeys, keys.end, thread);
+    tile = visible(tile + kKeys);
+    if (tile < keys.end) {
+      loadTile32<kDim, kKeys, kThreads>(keyTile, k, tile, keys.end, thread);
       ptx::copyCommit();
     }
     if constexpr (Tile::kSharesWeights) {

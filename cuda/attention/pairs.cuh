@@ -4,8 +4,8 @@
 // four Philox words, every lane computes one block per four pairs that it owns, and lanes that
 // share blocks exchange bits.
 //
-// Cost per pair: an L2 read of bias, 2 instructions of ALiBi, a comparison of ids, a quarter of a
-// Philox block (20 instructions).
+// Cost per pair: an L2 read of bias, 2 instructions of ALiBi, a comparison of ids, a bit of a block
+// mask and a binary search per block that it meets, a quarter of a Philox block (20 instructions).
 #pragma once
 
 #include "cpp/core/philox.h"
@@ -14,8 +14,9 @@
 namespace longspan::cuda {
 
 // Adds to scores in base 2. forEach(f) calls f(score, i, j) for the pairs that this thread owns; T
-// is the operands' type. Pairs beyond the sequence may be among them.
-template <class T, class ForEach>
+// is the operands' type. Pairs beyond the sequence may be among them. Without kMasks, for a kernel
+// that has no registers left, calls with block masks must not come here.
+template <class T, bool kMasks = true, class ForEach>
 __device__ __forceinline__ void addTerms(const Problem& p, const Sequence& s, int h,
                                          ForEach&& forEach) {
   const Terms& t = p.terms;
@@ -46,6 +47,13 @@ __device__ __forceinline__ void addTerms(const Problem& p, const Sequence& s, in
     const int query = p.queryBegin(s), key = p.keyBegin(s);
     forEach([&](float& score, int i, int j) {
       if (t.querySegments.at(b, query + i) != t.keySegments.at(b, key + j)) score = -INFINITY;
+    });
+  }
+  if (kMasks && t.mask.rows != nullptr) {
+    // Looked up pair by pair: what is known of the pair before would cost registers.
+    forEach([&](float& score, int i, int j) {
+      i = min(i, p.queries - 1), j = min(j, p.keys - 1);
+      if (!t.mask.shows(t.mask.find(b, h, i, j), i, j)) score = -INFINITY;
     });
   }
 }

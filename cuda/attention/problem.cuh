@@ -129,6 +129,13 @@ struct Problem {
                   terms.querySegments, queryBegin(s), range);
   }
 
+  // Whether a block mask hides all pairs of a tile, whose rows and keys may reach beyond the last.
+  __device__ __forceinline__ bool hides(int b, int h, Range rows, Range tile) const {
+    if (terms.mask.rows == nullptr) return false;
+    return terms.mask.hides(b, h, {rows.begin, min(rows.end, queries)},
+                            {tile.begin, min(tile.end, keys)});
+  }
+
   // Tiles of one head: slot `row / kRows + s` and those after it are those of sequence s, whose
   // first row is `row`; the last of them may be left over.
   __host__ __device__ __forceinline__ int tiles(int rows, int kRows) const {
@@ -208,12 +215,6 @@ inline Problem problemOf(const ops::AttentionProblem& p) {
   problem.score = Score(p.scale, p.softcap, p.hasTerms());
   problem.terms = Terms(p);
   return problem;
-}
-
-// What these kernels do not know yet.
-inline Status refuseMask(const ops::AttentionProblem& p) {
-  if (!p.maskRows.defined()) return {};
-  return Status(Code::unsupported, "maskRows", "an option", "Use the CPU, which knows it");
 }
 
 // Calls f with the tag of the smallest class of head dimensions that holds both.

@@ -1,6 +1,6 @@
-// What a call adds to scores and takes from weights, pair by pair: bias, ALiBi, segments, dropout
-// (cpp/cpu/attention/terms.h). Rare, so that kernels ask once per tile, behind branches that all
-// threads take alike (pairs.cuh).
+// What a call adds to scores and takes from weights, pair by pair: bias, ALiBi, segments, block
+// masks, dropout (cpp/cpu/attention/terms.h). Rare, so that kernels ask once per tile, behind
+// branches that all threads take alike (pairs.cuh).
 #pragma once
 
 #include "cpp/ops/attention/problem.h"
@@ -29,6 +29,57 @@ struct Ids {
   }
 };
 
+// A block-sparse mask (cpp/cpu/attention/mask.h): of every row of blocks the columns that it sees.
+struct BlockMask {
+  static constexpr int kWhole = -1, kHidden = -2;
+  const int32_t *rows = nullptr, *entries = nullptr;  // entries: pairs of column and slot
+  const uint8_t* bits = nullptr;
+  int shift = 0;  // queries and keys of a block: 2^shift
+  int64_t batchStep = 0, headStep = 0;
+
+  BlockMask() = default;
+  explicit BlockMask(const ops::AttentionProblem& p) {
+    if (!p.maskRows.defined()) return;
+    rows = p.maskRows.data<int32_t>();
+    entries = p.maskRowBlocks.data<int32_t>();
+    if (p.maskBits.defined()) bits = p.maskBits.data<uint8_t>();
+    while (int64_t{1} << shift < p.maskBlock) ++shift;
+    const auto& shape = p.maskRows.shape;
+    batchStep = shape[0] == 1 ? 0 : shape[1] * shape[2];
+    headStep = shape[1] == 1 ? 0 : shape[2];
+  }
+
+  // The number of the bits of the pair's block, or what it is without any.
+  __device__ __forceinline__ int find(int b, int h, int i, int j) const {
+    const int32_t* const at = rows + b * batchStep + h * headStep + (i >> shift);
+    // The last entry whose column is not after the pair's.
+    int first = at[0], count = at[1] - first;
+    if (count == 0) return kHidden;
+    while (count > 1) {
+      const int half = count / 2;
+      if (entries[2 * (first + half)] <= j >> shift) first += half;
+      count -= half;
+    }
+    return entries[2 * first] == j >> shift ? entries[2 * first + 1] : kHidden;
+  }
+  __device__ __forceinline__ bool shows(int slot, int i, int j) const {
+    if (slot < 0) return slot == kWhole;
+    const int inside = (1 << shift) - 1;
+    const int64_t bit = (int64_t{slot} << 2 * shift) + ((i & inside) << shift) + (j & inside);
+    return (bits[bit / 8] >> (bit % 8) & 1) != 0;
+  }
+  // Whether no block is seen that queries [begin, end) share with keys.
+  __device__ __forceinline__ bool hides(int b, int h, Range queries, Range keys) const {
+    const int step = 1 << shift;
+    for (int i = queries.begin & -step; i < queries.end; i += step) {
+      for (int j = keys.begin & -step; j < keys.end; j += step) {
+        if (find(b, h, i, j) != kHidden) return false;
+      }
+    }
+    return true;
+  }
+};
+
 struct Terms {
   bool any = false;
   const void* bias = nullptr;
@@ -37,6 +88,7 @@ struct Terms {
   const float* slopes = nullptr;  // ALiBi
   int64_t slopeBatch = 0, slopeHead = 0;
   Ids querySegments, keySegments;
+  BlockMask mask;
   const int32_t* dropoutState = nullptr;
   uint32_t threshold = 0;
   float grown = 1;  // what dropout multiplies the kept weights with
@@ -45,7 +97,7 @@ struct Terms {
 
   Terms() = default;
   explicit Terms(const ops::AttentionProblem& p)
-      : any(p.hasTerms()), querySegments(p.querySegments), keySegments(p.keySegments) {
+      : any(p.hasTerms()), querySegments(p.querySegments), keySegments(p.keySegments), mask(p) {
     if (p.bias.defined()) {
       bias = p.bias.base + p.bias.offset * static_cast<int64_t>(sizeOf(p.bias.dtype));
       wideBias = p.bias.dtype == DType::f32;

@@ -3,7 +3,7 @@ import { type Device, device as deviceOf } from '../core/device.js';
 import type { DType } from '../core/dtype.js';
 import { LongspanError } from '../core/errors.js';
 import { checkOptions } from '../core/options.js';
-import type { AttentionOptions } from './options.js';
+import { type AttentionOptions, mostMaskedDim } from './options.js';
 
 /** A use of `attention` that somebody plans. */
 export interface AttentionConfig {
@@ -54,7 +54,12 @@ export function attentionSupported(config: AttentionConfig): AttentionSupport {
     reasons.push(`dtype ${dtype}: attention takes f32, bf16, f16 and, on the CPU, f64`);
   }
   if (dtype === 'f64' && onCuda) reasons.push('dtype f64: only the CPU has it');
-  if (uses.includes('blockMask') && onCuda) reasons.push('blockMask: only the CPU has it so far');
+  const wide = Math.max(headDim, valueDim);
+  if (uses.includes('blockMask') && onCuda && dtype !== 'f32' && wide > mostMaskedDim) {
+    reasons.push(
+      `blockMask with a head dimension of ${wide} in ${dtype} on a GPU: up to ${mostMaskedDim}, or f32`,
+    );
+  }
   for (const [name, dim] of Object.entries({ headDim, valueDim })) {
     if (!(Number.isInteger(dim) && dim >= 1 && dim <= 256)) {
       reasons.push(`${name} ${dim}: head dimensions are 1 to 256`);

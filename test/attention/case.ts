@@ -1,5 +1,5 @@
 /** Running attention on the cases of its twin. */
-import { type AttentionOptions, attention, gradients, Tensor, tensor } from 'longspan';
+import { type AttentionOptions, attention, BlockMask, gradients, Tensor, tensor } from 'longspan';
 import {
   type AttentionCase,
   attentionGradients,
@@ -76,6 +76,7 @@ export function optionsOf(
 function movedTo(on: string, options: AttentionOptions): AttentionOptions {
   const moved = (x: unknown): unknown => {
     if (x instanceof Tensor) return x.requiresGrad ? x.detach().to(on).requireGrad() : x.to(on);
+    if (x instanceof BlockMask) return x.to(on);
     const isPair = typeof x === 'object' && x !== null && 'queries' in x && 'keys' in x;
     if (!isPair) return x;
     return { queries: moved(x.queries), keys: moved(x.keys) };

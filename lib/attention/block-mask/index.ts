@@ -116,14 +116,9 @@ export class BlockMask implements MaskShape {
     'maskRows' | 'maskRowBlocks' | 'maskColumns' | 'maskColumnBlocks',
     Tensor
   >;
-  #hostBits: Uint8Array | null;
+  readonly #hostBits: Uint8Array;
 
-  private constructor(
-    shape: MaskShape,
-    device: Device,
-    states: Uint8Array,
-    bits: Tensor | Uint8Array,
-  ) {
+  private constructor(shape: MaskShape, device: Device, states: Uint8Array, bits: Uint8Array) {
     ({
       batch: this.batch,
       heads: this.heads,
@@ -133,16 +128,16 @@ export class BlockMask implements MaskShape {
     } = shape);
     this.device = device;
     this.#states = states;
-    const onHost = bits instanceof Uint8Array;
-    this.#hostBits = onHost ? bits : null;
-    const given = onHost
-      ? tensor(bits, {
-          shape: [bits.length / bytesOf(shape), shape.blockSize, shape.blockSize / 8],
-          device,
-        })
-      : bits;
-    this.#bits = given.size > 0 ? keep(given) : null;
-    if (given.size === 0) given.dispose();
+    this.#bits =
+      bits.length === 0
+        ? null
+        : keep(
+            tensor(bits, {
+              shape: [bits.length / bytesOf(shape), shape.blockSize, shape.blockSize / 8],
+              device,
+            }),
+          );
+    this.#hostBits = bits;
     const list = (side: 'rows' | 'columns'): [Tensor, Tensor] => {
       const { starts, blocks } = listsOf({ ...shape, states, bits: new Uint8Array(0) }, side);
       const lines = starts.length / (shape.batch * shape.heads);
@@ -158,7 +153,7 @@ export class BlockMask implements MaskShape {
 
   /**
    * The pairs that a predicate holds for. It is written with the methods of its arguments and evaluated
-   * on the device, for every pair once; this call waits for it.
+   * natively on the CPU, whatever the mask's device, for every pair once; this call waits for it.
    *
    * @throws ArgumentError for sizes that do not fit, or a predicate that is not made of its arguments
    * @example
@@ -170,20 +165,21 @@ export class BlockMask implements MaskShape {
   static where(options: BlockMaskOptions, predicate: MaskPredicate): BlockMask {
     const [shape, device] = shapeOf('BlockMask.where', options);
     const { queries, keys, batch, heads, blockSize: block } = shape;
-    const program = compile(predicate, queries, keys, device);
+    const host = deviceOf('cpu');
+    const program = compile(predicate, queries, keys, host);
     const sizes = { program, queries, keys, block, batch, heads };
-    const found = evaluateCall(sizes).states;
-    const states = found.dataSync() as Uint8Array;
-    found.dispose();
+    const map = evaluateCall(sizes).states;
+    const states = map.dataSync() as Uint8Array;
+    map.dispose();
     const list: number[] = [];
     for (const place of places(shape)) {
       if (states[place.index] !== partial) continue;
       list.push(place.batch, place.head, place.row, place.column);
     }
-    const blocks = tensor(Int32Array.from(list), { shape: [list.length / 4, 4], device });
-    const bits = evaluateCall({ ...sizes, blocks }).bits;
-    program.dispose();
-    blocks.dispose();
+    const blocks = tensor(Int32Array.from(list), { shape: [list.length / 4, 4], device: host });
+    const found = evaluateCall({ ...sizes, blocks }).bits;
+    const bits = Uint8Array.from(found.dataSync() as Uint8Array);
+    for (const t of [program, blocks, found]) t.dispose();
     return new BlockMask(shape, device, Uint8Array.from(states), bits);
   }
 
@@ -511,7 +507,6 @@ export class BlockMask implements MaskShape {
   }
 
   #blocks(): Blocks {
-    this.#hostBits ??= Uint8Array.from((this.#bits?.dataSync() as Uint8Array | undefined) ?? []);
     return { ...this.#shape(), states: this.#states, bits: this.#hostBits };
   }
 

@@ -1,12 +1,5 @@
 import { attention, BlockMask } from 'longspan';
-import {
-  type Adapter,
-  type CaseInputs,
-  type Computed,
-  gradientsOf,
-  type NotOffered,
-  notOffered,
-} from '../adapter.js';
+import { type Adapter, type CaseInputs, type Computed, gradientsOf } from '../adapter.js';
 
 interface Params {
   S: number;
@@ -16,8 +9,7 @@ interface Params {
 }
 
 /** Layouts of whole blocks per head. */
-function blockSparse(inputs: CaseInputs): Computed | NotOffered {
-  if (inputs.device.type === 'cuda') return notOffered('not yet on cuda');
+function blockSparse(inputs: CaseInputs): Computed {
   const { S: queries, block: blockSize, causal, scale } = inputs.params<Params>();
   const { device } = inputs;
   const mask = BlockMask.fromLayout(inputs.tensor('layout'), { queries, blockSize, device });
