@@ -71,7 +71,7 @@ struct Slices {
 };
 
 template <class T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 4)
     sumSlicesKernel(const __grid_constant__ Slices<T> s,
                     const __grid_constant__ Walk<2, Slices<T>::kLanes> slice,
                     const __grid_constant__ Walk<1, 1> gradAt) {

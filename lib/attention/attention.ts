@@ -51,6 +51,13 @@ const biasBackwardCall = nativeOperator('attentionBiasBackward', {
   gradBias: field.output,
 });
 
+/** What is no tensor of a call: one argument, since the tape looks at each. */
+interface Call {
+  problem: AttentionProblem;
+  generator: Generator | undefined;
+  returnLse: boolean;
+}
+
 interface Recorded {
   problem: AttentionProblem;
   hasBias: boolean;
@@ -66,9 +73,7 @@ const attentionOperator = defineOperator({
     v: Tensor,
     bias: Tensor | null,
     sinks: Tensor | null,
-    problem: AttentionProblem,
-    generator: Generator | undefined,
-    returnLse: boolean,
+    { problem, generator, returnLse }: Call,
   ): Tensor | [Tensor, Tensor] {
     const recorded = ctx.needs.includes(true);
     const { features } = problem;
@@ -128,7 +133,7 @@ const attentionOperator = defineOperator({
     const withGradSinks = hasSinks && ctx.needs[4] === true;
     const { gradQ, gradK, gradV, gradSinks } = backwardCall({ ...given, withGradSinks });
     const gradBias = hasBias && ctx.needs[3] ? biasBackwardCall(given).gradBias : null;
-    return [gradQ, gradK, gradV, gradBias, withGradSinks ? gradSinks : null, null, null, null];
+    return [gradQ, gradK, gradV, gradBias, withGradSinks ? gradSinks : null, null];
   },
 }) as (
   q: Tensor,
@@ -136,9 +141,7 @@ const attentionOperator = defineOperator({
   v: Tensor,
   bias: Tensor | null,
   sinks: Tensor | null,
-  problem: AttentionProblem,
-  generator: Generator | undefined,
-  returnLse: boolean,
+  call: Call,
 ) => Tensor | [Tensor, Tensor];
 
 /** What backward reads beside the operands, but for what the call owns. */
@@ -194,7 +197,7 @@ export function attention(
   if (packed) return packedAttention(q, k, v, options);
   const problem = problemOf('attention', q, k, options);
   const { bias = null, sinks = null, generator, returnLse = false } = options;
-  return attentionOperator(q, k, v, bias, sinks, problem, generator, returnLse);
+  return attentionOperator(q, k, v, bias, sinks, { problem, generator, returnLse });
 }
 
 /**
