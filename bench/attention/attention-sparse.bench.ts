@@ -1,5 +1,5 @@
 /** What masks save: windows, block masks and packed sequences beside our own dense attention. */
-import { type AttentionOptions, attention, BlockMask, normal } from 'longspan';
+import { type AttentionOptions, attention, BlockMask, normal, Random } from 'longspan';
 import { type BenchCase, type BenchContext, defineBench, type Prepared } from '../harness/case.js';
 import { ownWork } from '../harness/own-work.js';
 
@@ -48,13 +48,9 @@ function sparse(
 
 /** Blocks drawn with a probability, the same for all heads, and the diagonal. */
 function randomLayout(blocks: number, density: number): number[][] {
-  let state = 1;
-  const next = () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 32;
-  };
+  const random = new Random(1);
   return Array.from({ length: blocks }, (_, r) =>
-    Array.from({ length: blocks }, (_, c) => Number(next() < density || r === c)),
+    Array.from({ length: blocks }, (_, c) => Number(random.uniform() < density || r === c)),
   );
 }
 

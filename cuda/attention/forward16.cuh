@@ -54,11 +54,9 @@ __device__ __forceinline__ void forward16(const ForwardArguments& a, uint8_t* sh
 
   WarpAttention<T, kDim, kRowTiles, typename Tile::Queries> warpState;
   warpState.clear();
-  // The first tile from `tile` on that a block mask does not hide from the block.
   const auto visible = [&](int tile) {
     if constexpr (Tile::kTerms && kDim <= 128) {
-      while (tile < keys.end && p.hides(b, h, {row, row + kRows}, {tile, tile + kKeys}))
-        tile += kKeys;
+      return p.visible<kKeys>(b, h, {row, row + kRows}, tile, keys.end);
     }
     return tile;
   };

@@ -38,11 +38,8 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) attentionForward32(ForwardA
   const Rows<float> k = rowsOf<float>(p.k, b, h / p.group(), p.dim).from(p.keyBegin(sequence));
   const Rows<float> v = rowsOf<float>(p.v, b, h / p.group(), p.valueDim).from(p.keyBegin(sequence));
   const Range keys = p.keysOf(sequence, mask, row, kRows);
-  // The first tile from `tile` on that a block mask does not hide.
   const auto visible = [&](int tile) {
-    while (tile < keys.end && p.hides(b, h, {row, row + kRows}, {tile, tile + kKeys}))
-      tile += kKeys;
-    return tile;
+    return p.visible<kKeys>(b, h, {row, row + kRows}, tile, keys.end);
   };
   const int begin = visible(keys.begin / kKeys * kKeys);
 

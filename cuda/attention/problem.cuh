@@ -136,6 +136,14 @@ struct Problem {
                             {tile.begin, min(tile.end, keys)});
   }
 
+  // The first tile of kKeys keys, from `tile` on and before `end`, that a block mask shows to any
+  // of the rows.
+  template <int kKeys>
+  __device__ __forceinline__ int visible(int b, int h, Range rows, int tile, int end) const {
+    while (tile < end && hides(b, h, rows, {tile, tile + kKeys})) tile += kKeys;
+    return tile;
+  }
+
   // Tiles of one head: slot `row / kRows + s` and those after it are those of sequence s, whose
   // first row is `row`; the last of them may be left over.
   __host__ __device__ __forceinline__ int tiles(int rows, int kRows) const {

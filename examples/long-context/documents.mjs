@@ -10,6 +10,7 @@ import {
   cosineSchedule,
   Generator,
   noGrad,
+  Random,
   TransformerLM,
   tensor,
   tidy,
@@ -22,18 +23,10 @@ const ignore = -100;
 const [shortest, longestHalf] = [6, 40];
 const rowLength = 512;
 
-function random(seed) {
-  let state = seed >>> 0;
-  return () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 32;
-  };
-}
-
 /** Inputs and targets of one document; only the repetition counts. */
-function document(next) {
-  const half = shortest + Math.floor(next() * (longestHalf - shortest + 1));
-  const text = Array.from({ length: half }, () => Math.floor(next() * symbols));
+function document(random) {
+  const half = shortest + random.below(longestHalf - shortest + 1);
+  const text = Array.from({ length: half }, () => random.below(symbols));
   const ids = [start, ...text, ...text];
   return {
     inputs: ids.slice(0, -1),
@@ -93,11 +86,11 @@ async function learn(name, layout, { steps, seed }) {
   const parameters = model.parameters();
   const optimizer = new AdamW(parameters, { lr: 4e-3, weightDecay: 0.01 });
   optimizer.setLearningRate(cosineSchedule({ rate: 4e-3, steps, warmup: Math.min(20, steps - 1) }));
-  const next = random(seed);
+  const random = new Random(seed);
   let [cells, tokens] = [0, 0];
   const begin = performance.now();
   for (let step = 0; step < steps; step++) {
-    const documents = Array.from({ length: 48 }, () => document(next));
+    const documents = Array.from({ length: 48 }, () => document(random));
     const batch = layout(documents);
     cells += batch.cells;
     tokens += documents.reduce((sum, { inputs }) => sum + inputs.length, 0);
@@ -115,7 +108,7 @@ async function learn(name, layout, { steps, seed }) {
   }
   const seconds = (performance.now() - begin) / 1e3;
 
-  const unseen = random(seed + 1000);
+  const unseen = new Random(seed + 1000);
   let [right, all] = [0, 0];
   for (let i = 0; i < 4; i++) {
     const { ids, targets, segmentIds } = layout(Array.from({ length: 48 }, () => document(unseen)));

@@ -130,9 +130,13 @@ const attentionOperator = defineOperator({
       ...{ q, k, v, o, lse, gradO, gradLse, ...problem },
       features: features && { ...features, bias, sinks },
     };
-    const withGradSinks = hasSinks && ctx.needs[4] === true;
+    const [needsQ, needsK, needsV, needsBias, needsSinks] = ctx.needs;
+    const withGradSinks = hasSinks && needsSinks === true;
+    const gradBias = hasBias && needsBias ? biasBackwardCall(given).gradBias : null;
+    if (!(needsQ || needsK || needsV || withGradSinks)) {
+      return [null, null, null, gradBias, null, null];
+    }
     const { gradQ, gradK, gradV, gradSinks } = backwardCall({ ...given, withGradSinks });
-    const gradBias = hasBias && ctx.needs[3] ? biasBackwardCall(given).gradBias : null;
     return [gradQ, gradK, gradV, gradBias, withGradSinks ? gradSinks : null, null];
   },
 }) as (

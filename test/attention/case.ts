@@ -187,3 +187,24 @@ export function check(
     expectClose(got[name], grad[name], { absolute: 2 * unit * scale }, `gradient of ${name}`);
   }
 }
+
+export const normal = (seed: number, count: number, scale = 1): Float64Array =>
+  rounded(new Random(seed).normal(count, 0, scale), 'f32');
+
+/** Runs of equal ids, of these lengths. */
+export const runs = (...lengths: number[]): number[] =>
+  lengths.flatMap((length, id) => new Array<number>(length).fill(id));
+
+/** The same on a device, in the types it has, and small where that is an emulated GPU. */
+export function onDevice(on: 'cpu' | 'cuda') {
+  type How = Parameters<typeof check>[2];
+  return {
+    /** Types that hold results to f32 or better. */
+    wideTypes: on === 'cpu' ? (['f32', 'f64'] as const) : (['f32'] as const),
+    widest: on === 'cpu' ? ('f64' as const) : ('f32' as const),
+    size: (full: number, emulated: number) => (on === 'cpu' ? full : emulated),
+    check: (c: AttentionCase, dtype?: FloatType, how?: How) => check(c, dtype, { ...how, on }),
+    runCase: (c: AttentionCase, data: CaseData, dtype: FloatType, how?: How) =>
+      runCase(c, data, dtype, { ...how, on }),
+  };
+}

@@ -2,34 +2,11 @@
 #pragma once
 
 #include "cpp/cpu/attention/backward_tile.h"
-#include "cpp/cpu/attention/band.h"
-#include "cpp/ops/attention/attention_backward.h"
+#include "cpp/cpu/attention/gradient_rows.h"
 
 namespace longspan::cpu::LONGSPAN_LEVEL {
 
 inline constexpr float kNothing = 1e30f;  // stands for the log-sum-exp of a lane without keys
-
-// What a backward pass reads of one sequence, its rows as those of the only batch entry.
-struct GradientRows {
-  const ops::AttentionGradientProblem& p;
-  const Band& band;
-  TensorView q, k, v, o, gradO;
-
-  GradientRows(const ops::AttentionGradientProblem& problem, const Band& b)
-      : p(problem),
-        band(b),
-        q(queryRowsOf(p.headMajor(p.q), b)),
-        k(keyRowsOf(p.headMajor(p.k), b)),
-        v(keyRowsOf(p.headMajor(p.v), b)),
-        o(queryRowsOf(p.headMajor(p.o), b)) {
-    if (p.gradO.defined()) gradO = queryRowsOf(p.headMajor(p.gradO), b);
-  }
-  // An element of a [B, Hq, N] tensor.
-  float statistic(const TensorView& t, int64_t h, int64_t i) const {
-    return t.data<float>()[band.entry * t.stride[0] + h * t.stride[1] +
-                           (band.queryBegin + i) * t.stride[2]];
-  }
-};
 
 // Whether rows of Q and dO must be copied before tiles can use them, and their padded widths.
 struct PanelLayout {
@@ -121,11 +98,11 @@ inline void preparePanel(const GradientRows& s, const PanelLayout& layout, int64
     std::fill_n(const_cast<float*>(panel.g.data), kPanelWidth * layout.valueLanes, 0.0f);
   }
   for (int64_t r = 0; r < panel.rows; ++r) {
-    const float lse = s.statistic(s.p.lse, h, row + r);
+    const float lse = s.statistic<float>(s.p.lse, h, row + r);
     panel.lse[r] = lse == -std::numeric_limits<float>::infinity()
                        ? kNothing
                        : lse * static_cast<float>(kLog2E);
-    if (s.p.gradLse.defined()) panel.delta[r] -= s.statistic(s.p.gradLse, h, row + r);
+    if (s.p.gradLse.defined()) panel.delta[r] -= s.statistic<float>(s.p.gradLse, h, row + r);
   }
 }
 

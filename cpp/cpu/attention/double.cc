@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "cpp/core/philox.h"
+#include "cpp/cpu/attention/gradient_rows.h"
 #include "cpp/ops/dense/random.h"
 
 namespace longspan::cpu {
@@ -147,29 +148,16 @@ void attentionDouble(const ops::AttentionProblem& p, const TensorView& o, const 
 
 namespace {
 
-// What the backward passes read of one sequence.
-struct Gradients {
-  const ops::AttentionGradientProblem& p;
-  const Band& band;
-  TensorView q, k, v, o, gradO;
+// Gradients of the scores of one sequence.
+struct Gradients : GradientRows {
   Scores scores;
   int64_t group;
 
   Gradients(const ops::AttentionGradientProblem& problem, const Band& b)
-      : p(problem),
-        band(b),
-        q(queryRowsOf(p.headMajor(p.q), b)),
-        k(keyRowsOf(p.headMajor(p.k), b)),
-        v(keyRowsOf(p.headMajor(p.v), b)),
-        o(queryRowsOf(p.headMajor(p.o), b)),
-        scores(p, b),
-        group(p.queryHeads() / p.keyHeads()) {
-    if (p.gradO.defined()) gradO = queryRowsOf(p.headMajor(p.gradO), b);
-  }
+      : GradientRows(problem, b), scores(p, b), group(p.queryHeads() / p.keyHeads()) {}
 
   double statistic(const TensorView& t, int64_t h, int64_t i) const {
-    return t.data<double>()[band.entry * t.stride[0] + h * t.stride[1] +
-                            (band.queryBegin + i) * t.stride[2]];
+    return GradientRows::statistic<double>(t, h, i);
   }
   double delta(int64_t h, int64_t i) const {
     const double sum = gradO.defined() ? dot(Row(gradO, 0, h, i), Row(o, 0, h, i)) : 0;

@@ -24,9 +24,14 @@ import {
   union,
   whole,
 } from './blocks.js';
+import { type BlockLists, blockLists } from './lists.js';
+import { type BlockMaskOptions, optionNames, type PatternOptions, shapeOf } from './options.js';
 import * as patterns from './patterns.js';
 import { maskSvg } from './picture.js';
 import { compile, type MaskPredicate } from './predicate.js';
+
+export type { BlockLists } from './lists.js';
+export type { BlockMaskOptions, PatternOptions } from './options.js';
 
 export { type MaskPlaces, type MaskPredicate, MaskValue } from './predicate.js';
 
@@ -42,44 +47,6 @@ const evaluateCall = nativeOperator('blockMaskEvaluate', {
   bits: field.output,
 });
 
-/** What a {@link BlockMask} is made for. */
-export interface BlockMaskOptions {
-  /** N, the length of the sequence of queries. */
-  queries: number;
-  /** M. Default `queries`. */
-  keys?: number;
-  /** Queries and keys of a block: 16, 32, 64 or 128. Default 64. */
-  blockSize?: number;
-  /** Heads that differ; 1 (default) is for all. */
-  heads?: number;
-  /** Batch entries that differ; 1 (default) is for all. */
-  batch?: number;
-  /** Where attention will run. Default `cpu`. */
-  device?: Device | string;
-}
-
-/** Options of the named patterns. */
-export interface PatternOptions extends BlockMaskOptions {
-  /** Hide what lies after a query's position, counted from the bottom right corner. Default false. */
-  causal?: boolean;
-}
-
-/**
- * The lists that FlexAttention and its kin take, i32: of every row of blocks the partial and the full
- * columns, and the transpose. Counts are [B, H, rows], indices [B, H, rows, columns], ascending, with 0
- * beyond the count.
- */
-export interface BlockLists {
-  kvNumBlocks: Tensor;
-  kvIndices: Tensor;
-  fullKvNumBlocks: Tensor;
-  fullKvIndices: Tensor;
-  qNumBlocks: Tensor;
-  qIndices: Tensor;
-  fullQNumBlocks: Tensor;
-  fullQIndices: Tensor;
-}
-
 /** @internal The fields of the native operators. */
 export interface MaskTensors {
   maskRows: Tensor | null;
@@ -89,8 +56,6 @@ export interface MaskTensors {
   maskBits: Tensor | null;
   maskBlock: number;
 }
-
-const optionNames = ['queries', 'keys', 'blockSize', 'heads', 'batch', 'device'];
 
 /**
  * Which pairs of queries and keys attention computes, block by block: blocks that are hidden cost
@@ -116,7 +81,8 @@ export class BlockMask implements MaskShape {
     'maskRows' | 'maskRowBlocks' | 'maskColumns' | 'maskColumnBlocks',
     Tensor
   >;
-  readonly #hostBits: Uint8Array;
+  readonly #bitsOnHost: Uint8Array;
+  #slots: Int32Array | null = null;
 
   private constructor(shape: MaskShape, device: Device, states: Uint8Array, bits: Uint8Array) {
     ({
@@ -137,7 +103,7 @@ export class BlockMask implements MaskShape {
               device,
             }),
           );
-    this.#hostBits = bits;
+    this.#bitsOnHost = bits;
     const list = (side: 'rows' | 'columns'): [Tensor, Tensor] => {
       const { starts, blocks } = listsOf({ ...shape, states, bits: new Uint8Array(0) }, side);
       const lines = starts.length / (shape.batch * shape.heads);
@@ -365,51 +331,27 @@ export class BlockMask implements MaskShape {
     );
   }
 
-  /** Whether a query sees a key. */
+  /**
+   * Whether a query sees a key.
+   *
+   * @throws ArgumentError for places outside the mask
+   */
   sees(query: number, key: number, { head = 0, batch = 0 } = {}): boolean {
+    this.#checkPlace('BlockMask.sees', { query, key, head, batch });
     const size = this.blockSize;
     const [row, column] = [Math.floor(query / size), Math.floor(key / size)];
     const index = ((batch * this.heads + head) * rowsOf(this) + row) * columnsOf(this) + column;
     const state = this.#states[index];
     if (state !== partial) return state === whole;
-    const { bits } = this.#blocks();
-    const slot = slotsOf(this.#states)[index] as number;
-    const byte = bits[
-      (slot * bytesOf(this) + ((query % size) * size + (key % size)) / 8) | 0
-    ] as number;
-    return ((byte >> (key % 8)) & 1) === 1;
+    this.#slots ??= slotsOf(this.#states);
+    const bit = (query % size) * size + (key % size);
+    const byte = this.#bitsOnHost[(this.#slots[index] as number) * bytesOf(this) + (bit >> 3)];
+    return (((byte as number) >> (bit & 7)) & 1) === 1;
   }
 
   /** The lists of other libraries, as new tensors on the mask's device. */
   toLists(): BlockLists {
-    const { batch, heads } = this;
-    const make = (side: 'rows' | 'columns', wanted: number): [Tensor, Tensor] => {
-      const [lines, across] =
-        side === 'rows' ? [rowsOf(this), columnsOf(this)] : [columnsOf(this), rowsOf(this)];
-      const counts = new Int32Array(batch * heads * lines);
-      const indices = new Int32Array(counts.length * across);
-      for (const { batch: b, head, row, column, index } of places(this)) {
-        if (this.#states[index] !== wanted) continue;
-        const [line, other] = side === 'rows' ? [row, column] : [column, row];
-        const at = (b * heads + head) * lines + line;
-        const count = counts[at] as number;
-        indices[at * across + count] = other;
-        counts[at] = count + 1;
-      }
-      const { device } = this;
-      return [
-        tensor(counts, { shape: [batch, heads, lines], device }),
-        tensor(indices, { shape: [batch, heads, lines, across], device }),
-      ];
-    };
-    const [kvNumBlocks, kvIndices] = make('rows', partial);
-    const [fullKvNumBlocks, fullKvIndices] = make('rows', whole);
-    const [qNumBlocks, qIndices] = make('columns', partial);
-    const [fullQNumBlocks, fullQIndices] = make('columns', whole);
-    return {
-      ...{ kvNumBlocks, kvIndices, fullKvNumBlocks, fullKvIndices },
-      ...{ qNumBlocks, qIndices, fullQNumBlocks, fullQIndices },
-    };
+    return blockLists(this.#blocks(), this.device);
   }
 
   /** Everything of it as tensors on the CPU, for a safetensors file; see {@link BlockMask.fromTensors}. */
@@ -474,12 +416,8 @@ export class BlockMask implements MaskShape {
    * @param options.size its longer side in pixels, default 512
    */
   toSVG({ head = 0, batch = 0, size = 512 } = {}): string {
-    return maskSvg(
-      { ...this.#shape(), states: this.#states, bits: new Uint8Array(0) },
-      batch,
-      head,
-      size,
-    );
+    this.#checkPlace('BlockMask.toSVG', { query: 0, key: 0, head, batch });
+    return maskSvg(this.#blocks(), batch, head, size);
   }
 
   /** The same mask on another device. */
@@ -507,7 +445,17 @@ export class BlockMask implements MaskShape {
   }
 
   #blocks(): Blocks {
-    return { ...this.#shape(), states: this.#states, bits: this.#hostBits };
+    return { ...this.#shape(), states: this.#states, bits: this.#bitsOnHost };
+  }
+
+  #checkPlace(operator: string, place: Record<'query' | 'key' | 'head' | 'batch', number>): void {
+    const { queries: query, keys: key, heads: head, batch } = this;
+    for (const [name, limit] of Object.entries({ query, key, head, batch })) {
+      const at = place[name as keyof typeof place];
+      if (Number.isInteger(at) && at >= 0 && at < limit) continue;
+      const remedy = `Use a whole number from 0 to ${limit - 1}`;
+      throw new ArgumentError('ERR_VALUE', operator, name, show(at), remedy);
+    }
   }
 
   #checkSameSizes(operator: string, other: BlockMask): void {
@@ -528,29 +476,4 @@ export class BlockMask implements MaskShape {
       `It must be as the first, ${sizes(this)}, ${this.batch} batch entries, ${this.heads} heads`,
     );
   }
-}
-
-function shapeOf(operator: string, options: BlockMaskOptions): [MaskShape, Device] {
-  checkOptions(operator, options, optionNames);
-  const { queries, keys = queries, blockSize = 64, heads = 1, batch = 1 } = options;
-  for (const [name, value] of Object.entries({ queries, keys, heads, batch })) {
-    if (Number.isSafeInteger(value) && value >= 1) continue;
-    throw new ArgumentError(
-      'ERR_VALUE',
-      operator,
-      name,
-      show(value),
-      'Use a whole number from 1 on',
-    );
-  }
-  if (![16, 32, 64, 128].includes(blockSize)) {
-    throw new ArgumentError(
-      'ERR_VALUE',
-      operator,
-      'blockSize',
-      show(blockSize),
-      'Use 16, 32, 64 or 128',
-    );
-  }
-  return [{ batch, heads, queries, keys, blockSize }, deviceOf(options.device)];
 }

@@ -2,6 +2,7 @@
 
 import { show } from '../../core/declare.js';
 import { ArgumentError } from '../../core/errors.js';
+import { Random } from '../../core/random.js';
 import { type Blocks, build, columnsOf, hidden, type MaskShape, rowsOf, whole } from './blocks.js';
 import type { MaskPlaces, MaskValue } from './predicate.js';
 
@@ -78,20 +79,20 @@ export function longformer(window: number, globals: readonly number[]): Pattern 
 
 /**
  * Zaheer et al. 2020, block by block: `window` neighbours (odd, centred), `globals` first rows and
- * columns, and `random` more blocks per row, drawn from a seed.
+ * columns, and `more` random blocks per row, drawn from a seed.
  */
-export function bigBird(window: number, globals: number, random: number, seed: number): Pattern {
+export function bigBird(window: number, globals: number, more: number, seed: number): Pattern {
   count('bigBird', 'window', window, 0);
   count('bigBird', 'globals', globals, 0);
-  count('bigBird', 'random', random, 0);
+  count('bigBird', 'random', more, 0);
   const half = Math.floor(window / 2);
   return {
     blocks: (shape) => {
-      const draw = mulberry(seed);
+      const random = new Random(seed);
       const columns = columnsOf(shape);
       const chosen = Array.from({ length: rowsOf(shape) * shape.heads * shape.batch }, () => {
         const picks = new Set<number>();
-        while (picks.size < Math.min(random, columns)) picks.add(Math.floor(draw() * columns));
+        while (picks.size < Math.min(more, columns)) picks.add(random.below(columns));
         return picks;
       });
       return build(shape, ({ row, column, index }) =>
@@ -114,16 +115,5 @@ export function butterfly(): Pattern {
         const differing = row ^ column;
         return (differing & (differing - 1)) === 0 ? whole : hidden;
       }),
-  };
-}
-
-/** A small generator, for drawing blocks once on the host (Mulberry32, public domain). */
-function mulberry(seed: number): () => number {
-  let state = seed | 0;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let x = Math.imul(state ^ (state >>> 15), 1 | state);
-    x = (x + Math.imul(x ^ (x >>> 7), 61 | x)) ^ x;
-    return ((x ^ (x >>> 14)) >>> 0) / 2 ** 32;
   };
 }
