@@ -22,6 +22,7 @@ import {
   vjp,
 } from 'longspan';
 import { accumulate } from '#lib/core/primitives';
+import { settledMemory } from '../support/memory.js';
 
 /** x + x + ... as an operator whose backward is composed of itself. */
 const twice = defineOperator({
@@ -232,8 +233,7 @@ describe('checkpoint', () => {
 test('releaseGraph frees what a discarded result recorded', async () => {
   const cpu = device('cpu');
   const x = ones(1 << 16).requireGrad();
-  await cpu.synchronize();
-  const before = cpu.memory().active;
+  const before = (await settledMemory(cpu)).active;
   const y = twice(sealed(x));
   releaseGraph([y]);
   y.dispose();

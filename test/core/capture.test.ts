@@ -15,6 +15,7 @@ import {
   tensor,
   uniform,
 } from 'longspan';
+import { settledMemory } from '../support/memory.js';
 
 const cpu = device('cpu');
 
@@ -100,8 +101,7 @@ test('a training step, optimizer included', async () => {
 
 test('memory made inside is freed with the graph', async () => {
   const x = normal([256, 256]);
-  await cpu.synchronize();
-  const before = cpu.memory().active;
+  const before = (await settledMemory(cpu)).active;
   const graph = cpu.capture(() => sum(matmul(matmul(x, x), x)));
   graph.replay();
   await cpu.synchronize();
@@ -125,9 +125,8 @@ test('reading while recording is refused, and the recording ends', async () => {
   expect(await mul(x, 2).data()).toEqual(Float32Array.of(2, 4));
 });
 
-test('a failure inside fails the capture; a disposed graph is refused', () => {
-  const limit = cpu.memory().active + (64 << 20);
-  cpu.setMemoryLimit(limit);
+test('a failure inside fails the capture; a disposed graph is refused', async () => {
+  cpu.setMemoryLimit((await settledMemory(cpu)).active + (64 << 20));
   try {
     expect(() => cpu.capture(() => normal([1 << 13, 1 << 13]))).toThrow(
       expect.objectContaining({ name: 'OutOfMemoryError' }),

@@ -1,4 +1,5 @@
 import { ArgumentError, device, full, OutOfMemoryError, type Tensor, tensor } from 'longspan';
+import { settledMemory } from '../support/memory.js';
 
 const cpu = device('cpu');
 afterEach(() => cpu.setMemoryLimit(0));
@@ -17,8 +18,7 @@ describe('out of memory', () => {
   const elements = 1 << 22; // 16 MB
   test('poisons results of the failed operator only, with the sizes', async () => {
     cpu.emptyCache();
-    await cpu.synchronize();
-    cpu.setMemoryLimit(cpu.memory().active + (8 << 20));
+    cpu.setMemoryLimit((await settledMemory(cpu)).active + (8 << 20));
     const small = full([16], 2);
     const big = full([elements], 1);
     const derived = big.slice(0, 0, 4).clone().reshape(2, 2);
@@ -32,9 +32,9 @@ describe('out of memory', () => {
 
   test('frees the caches and retries before giving up', async () => {
     full([elements], 1).dispose();
-    await cpu.synchronize();
-    expect(cpu.memory().cached).toBeGreaterThanOrEqual(16 << 20);
-    cpu.setMemoryLimit(cpu.memory().active + (20 << 20));
+    const { active, cached } = await settledMemory(cpu);
+    expect(cached).toBeGreaterThanOrEqual(16 << 20);
+    cpu.setMemoryLimit(active + (20 << 20));
     expect(
       await full([elements + 4096], 3)
         .slice(0, 5, 6)
@@ -44,8 +44,7 @@ describe('out of memory', () => {
 
   test('overwriting a poisoned tensor heals it', async () => {
     cpu.emptyCache();
-    await cpu.synchronize();
-    cpu.setMemoryLimit(cpu.memory().active + 4096);
+    cpu.setMemoryLimit((await settledMemory(cpu)).active + 4096);
     const t = full([4096], 1);
     await expect(t.data()).rejects.toThrow(OutOfMemoryError);
     cpu.setMemoryLimit(0);
@@ -53,8 +52,8 @@ describe('out of memory', () => {
     expect((await t.data())[9]).toBe(7);
   });
 
-  test('host data that does not fit throws at once', () => {
-    cpu.setMemoryLimit(cpu.memory().active + 4096);
+  test('host data that does not fit throws at once', async () => {
+    cpu.setMemoryLimit((await settledMemory(cpu)).active + 4096);
     cpu.emptyCache();
     expect(() => tensor(new Float32Array(elements))).toThrow(OutOfMemoryError);
   });
@@ -66,9 +65,8 @@ describe('out of memory', () => {
 });
 
 test('counters', async () => {
-  await cpu.synchronize();
+  const before = await settledMemory(cpu);
   cpu.resetPeakMemory();
-  const before = cpu.memory();
   const t = full([1 << 20], 1);
   await cpu.synchronize();
   expect(cpu.memory().active - before.active).toBe(4 << 20);

@@ -1,6 +1,7 @@
 /** Tensors between the CPU and a GPU: values, order, gradients, memory, failures. */
 import { ArgumentError, backward, type Device, device, full, noGrad, tensor } from 'longspan';
 import { describeCuda } from '../support/devices.js';
+import { settledMemory } from '../support/memory.js';
 
 /** Bit for bit; Jest's own comparison takes a minute for three million numbers. */
 function same(a: ArrayBufferView, b: ArrayBufferView): boolean {
@@ -62,8 +63,7 @@ describeCuda('between the CPU and a GPU', () => {
   });
 
   test('memory is counted and returned', async () => {
-    await cuda.synchronize();
-    const before = cuda.memory();
+    const before = await settledMemory(cuda);
     const t = noGrad(() => tensor(new Float32Array(1 << 18), { device: 'cuda' }));
     await cuda.synchronize();
     expect(cuda.memory().active - before.active).toBe(1 << 20);
@@ -74,8 +74,7 @@ describeCuda('between the CPU and a GPU', () => {
   });
 
   test('out of memory poisons the result and leaves the rest', async () => {
-    await cuda.synchronize();
-    cuda.setMemoryLimit(cuda.memory().active + (1 << 20));
+    cuda.setMemoryLimit((await settledMemory(cuda)).active + (1 << 20));
     const big = tensor(new Float32Array(1 << 20), { device: 'cuda' });
     await expect(big.data()).rejects.toMatchObject({ name: 'OutOfMemoryError' });
     expect(() => big.dataSync()).toThrow(/out of memory/);

@@ -17,6 +17,7 @@ import {
   tidy,
 } from 'longspan';
 import { describeCuda, testDevices } from '../support/devices.js';
+import { settledMemory } from '../support/memory.js';
 
 const sizes = { vocabSize: 40, dModel: 16, layers: 2, heads: 2, maxLength: 48 } as const;
 
@@ -121,7 +122,7 @@ describe.each(testDevices())('on %s', (name) => {
     const m = model(name, { vocabSize: 256 });
     const text = [...'abcdefghij'].map((c) => c.charCodeAt(0));
     const all = await collect(m, { seed: 2, maxTokens: 20, capture: true }, text);
-    const before = await usage();
+    const before = (await settledMemory(on)).active;
     expect(await collect(m, { seed: 2, maxTokens: 20, capture: true }, text)).toEqual(all);
     expect(await usage()).toBe(before);
     const stop = all[9] as number;
@@ -140,7 +141,7 @@ describe.each(testDevices())('on %s', (name) => {
   test('so do a signal and a loop that is left', async () => {
     const m = model(name);
     await collect(m, { maxTokens: 4, capture: true });
-    const before = await usage();
+    const before = (await settledMemory(on)).active;
     const controller = new AbortController();
     const run = async () => {
       let made = 0;
