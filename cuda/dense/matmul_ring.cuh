@@ -4,6 +4,7 @@
 
 #include "cuda/dense/matmul_maps.h"
 #include "cuda/dense/matmul_pipeline.cuh"
+#include "cuda/ring.cuh"
 
 namespace longspan::cuda::matmul {
 
@@ -31,15 +32,8 @@ struct WgmmaProblem {
   Problem problem;
 };
 
-// A place in the ring, and the parity of its barriers' phase.
 template <class S>
-struct Stage {
-  int index = 0;
-  uint32_t parity = 0;
-  __device__ __forceinline__ void advance() {
-    if (++index == S::kStages) index = 0, parity ^= 1;
-  }
-};
+using Stage = RingPlace<S::kStages>;
 
 template <class S>
 struct Ring {
