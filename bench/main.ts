@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { cpus } from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
-import { device as deviceOf } from 'longspan';
+import { device as deviceOf, renderCurveSvg } from 'longspan';
 import type { BenchCase, BenchContext, BenchGroup } from './harness/case.js';
 import { type PeerRow, readPeerRows, unmatched, withPeers } from './harness/peers.js';
 import { type BenchFile, merge } from './harness/result.js';
@@ -91,6 +91,12 @@ async function main(): Promise<void> {
   const result = earlier ? merge(earlier, file) : file;
   writeFileSync(out, `${JSON.stringify(result, null, 1)}\n`);
   console.log(`written to ${path.relative(process.cwd(), out)}`);
+  for (const { name, picture } of groups) {
+    if (!picture) continue;
+    const at = out.replace(/(\.json)?$/, `-${name}.svg`);
+    writeFileSync(at, renderCurveSvg(picture(result.rows, context)));
+    console.log(`written to ${path.relative(process.cwd(), at)}`);
+  }
 }
 
 async function loadGroups(names: readonly string[]): Promise<BenchGroup[]> {

@@ -1,5 +1,6 @@
 /** What a benchmark is made of. */
-import type { Device } from 'longspan';
+import type { CurveOptions, Device, Tensor } from 'longspan';
+import type { BenchRow } from './result.js';
 
 /** Where benchmarks run, and at what size. */
 export interface BenchContext {
@@ -17,6 +18,11 @@ export interface Prepared {
    * for work that decides something on the host.
    */
   recordable?: boolean;
+  /**
+   * The same, for the results' owner to dispose: with it the row says how much device memory a run holds
+   * at most, results included. What run() disposes is freed as soon as the device has no more use for it.
+   */
+  keep?(): Tensor[];
   /** Seconds of one run, for work whose time is not that of run() and finish() together. */
   sample?(): Promise<number>;
   dispose?(): void;
@@ -54,6 +60,8 @@ export interface BenchGroup {
   /** File name without extension; what `npm run bench -- NAME` selects by. */
   name: string;
   cases(context: BenchContext): BenchCase[] | Promise<BenchCase[]>;
+  /** A picture of the group's rows, written beside the results under the group's name. */
+  picture?(rows: readonly BenchRow[], context: BenchContext): CurveOptions;
 }
 
 export function defineBench(group: BenchGroup): BenchGroup {

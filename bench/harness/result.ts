@@ -15,6 +15,8 @@ export interface BenchRow {
   flopsPerSecond?: number;
   bytesPerSecond?: number;
   tokensPerSecond?: number;
+  /** Device memory that one run held at most, beside what lived before it. */
+  peakBytes?: number;
   /** Median over rounds of the achieved rate over the ceiling measured in the same round. */
   fractionOfCeiling?: number;
   /** Its name in the file's `ceilings`. */

@@ -4,7 +4,7 @@
  * ceiling of their own round.
  */
 import { cpus, totalmem } from 'node:os';
-import { setNumThreads } from 'longspan';
+import { type Device, setNumThreads } from 'longspan';
 import { addon } from '#lib/native';
 import type { BenchCase, BenchContext, Prepared } from './case.js';
 import { type Ceilings, ceilingsOf } from './ceilings.js';
@@ -28,6 +28,7 @@ interface Running {
   spec: BenchCase;
   threads: number;
   work: Timed;
+  peakBytes?: number;
   samples: number[];
   walls: number[];
   fractions: number[];
@@ -67,6 +68,7 @@ export async function runCases(
   for (const spec of cases) {
     const threads = onGpu ? 0 : setNumThreads(spec.threads ?? info.threads);
     const prepared = spec.prepare();
+    const peakBytes = await peakOf(prepared, device);
     const coldL2 = onGpu && options.coldL2 === true && isCold(spec, prepared);
     const work = await timed(prepared, device, {
       sampleSeconds: options.sampleSeconds,
@@ -76,6 +78,7 @@ export async function runCases(
     const running: Running = {
       spec: coldL2 ? { ...spec, shape: `${spec.shape}, cold L2` } : spec,
       ...{ threads, work },
+      ...(peakBytes !== undefined && { peakBytes }),
       ...{ samples: [], walls: [], fractions: [], peerSamples: [], ratios: [] },
     };
     for (let round = 0; round < options.rounds; round++) await sample(running, ceilings, measured);
@@ -125,6 +128,18 @@ async function sample(
   }
 }
 
+/** What a run holds at most, results and scratch memory, beside its operands. */
+async function peakOf(prepared: Prepared, device: Device): Promise<number | undefined> {
+  if (!prepared.keep) return undefined;
+  await device.synchronize();
+  device.resetPeakMemory();
+  const before = device.memory().active;
+  const results = prepared.keep();
+  await device.synchronize();
+  for (const t of results) t.dispose();
+  return device.memory().peak - before;
+}
+
 /** Whether the case is one whose bytes decide, and one that is timed by events. */
 function isCold(spec: BenchCase, { sample, recordable = true }: Prepared): boolean {
   return spec.bytes !== undefined && spec.flops === undefined && !sample && recordable;
@@ -136,7 +151,7 @@ function ceilingOf(spec: BenchCase, ceilings: Ceilings): string | null {
 }
 
 function rowOf(running: Running, ceilings: Ceilings): BenchRow {
-  const { spec, threads, samples, fractions, peerSamples, ratios } = running;
+  const { spec, threads, peakBytes, samples, fractions, peerSamples, ratios } = running;
   const seconds = median(samples);
   const ceiling = ceilingOf(spec, ceilings);
   return {
@@ -148,6 +163,7 @@ function rowOf(running: Running, ceilings: Ceilings): BenchRow {
     ...(running.walls.length > 0 ? { wallSeconds: median(running.walls) } : {}),
     ...(spec.flops ? { flopsPerSecond: spec.flops / seconds } : {}),
     ...(spec.bytes ? { bytesPerSecond: spec.bytes / seconds } : {}),
+    ...(peakBytes === undefined ? {} : { peakBytes }),
     ...(spec.tokens ? { tokensPerSecond: spec.tokens / seconds } : {}),
     ...(ceiling ? { fractionOfCeiling: median(fractions), ceiling } : {}),
     ...(spec.peer && ratios.length > 0

@@ -20,8 +20,10 @@ struct TensorView {
   int64_t offset = 0;         // elements
   DType dtype = DType::f32;
   int8_t rank = -1;  // -1: absent
-  std::array<int64_t, kMaxRank> shape{};
-  std::array<int64_t, kMaxRank> stride{};  // elements, may be 0 (broadcast) or negative
+  // Not cleared, nothing beyond the rank is ever read: a call of attention has 21 views, most
+  // absent.
+  std::array<int64_t, kMaxRank> shape;
+  std::array<int64_t, kMaxRank> stride;  // elements, may be 0 (broadcast) or negative
 
   bool defined() const { return rank >= 0; }
   int64_t dim(int axis) const { return shape[axis < 0 ? axis + rank : axis]; }

@@ -91,6 +91,8 @@ struct OperatorRegistrar {
 template <class P, Status (*Kernel)(const P&, cpu::Context&)>
 class CallOf final : public Call {
  public:
+  // Not defaulted: make_shared would clear all of the memory first.
+  CallOf() {}  // NOLINT(modernize-use-equals-default)
   static std::shared_ptr<Call> create() { return std::make_shared<CallOf>(); }
 
   void fields(FieldVisitor& visitor) override { params_.fields(visitor); }
@@ -114,7 +116,7 @@ class CallOf final : public Call {
   }
 
  private:
-  P params_{};
+  P params_;
 };
 
 }  // namespace longspan

@@ -49,6 +49,12 @@ describe.each(testDevices())('on %s', (device) => {
     const models = rows.filter(({ operator }) => /generate|training/.test(operator));
     expect(models).toHaveLength(device === 'cpu' ? 3 : 6);
     for (const row of models) expect(row.tokensPerSecond).toBeGreaterThan(0);
+    const memory = rows.filter(({ peakBytes }) => peakBytes !== undefined);
+    expect(memory.map(({ operator }) => operator)).toContain('attention, tiled');
+    // At least the result and three gradients.
+    for (const { peakBytes } of memory) expect(peakBytes).toBeGreaterThanOrEqual(4 * 16 * 64 * 2);
+    const picture = fs.readFileSync(at(`${device}-attention-memory.svg`), 'utf8');
+    expect(picture).toMatch(/^<svg.*Most memory of attention.*tiled.*naive/s);
     const product = rows.find(({ shape }) => shape === gemm.shape);
     expect(product?.peer?.name).toBe('fast');
     expect(product?.peers?.map(({ name }) => name)).toEqual(['fast', 'slow']);
