@@ -5,11 +5,7 @@
 
 #include <cstdint>
 
-#ifdef __CUDACC__
-#define LONGSPAN_HOST_DEVICE __host__ __device__ __forceinline__
-#else
-#define LONGSPAN_HOST_DEVICE inline
-#endif
+#include "cpp/core/host_device.h"
 
 namespace longspan {
 

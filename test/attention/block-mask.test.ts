@@ -57,6 +57,11 @@ describe.each(testDevices())('predicates on %s', (device) => {
       (i, j) => (Math.min(i, j) * 2 > 40 && Math.max(i, j) < 50) || j === 3,
     ],
     ['division by zero', ({ i, j }) => i.over(j.times(0)).equals(0), () => true],
+    [
+      'what wraps around at 32 bits',
+      ({ i, j }) => i.times(0x7fff_ffff).plus(j.over(9)).over(-1).abs().below(0),
+      (i, j) => Math.abs(-(Math.imul(i, 0x7fff_ffff) + ((j / 9) | 0)) | 0) > 0x7fff_ffff,
+    ],
     ['nothing', ({ i }) => i.below(0), () => false],
   ];
   test.each(cases)('%s', (_, predicate, sees) => {
@@ -119,6 +124,21 @@ describe('masks on the host', () => {
     const both = BlockMask.perHead([a, b]);
     expect([dense(both, 0), dense(both, 1)]).toEqual([dense(a), dense(b)]);
     expect(() => BlockMask.perHead([both])).toThrow(/'masks'/);
+  });
+
+  test('a matrix of pairs', () => {
+    const matrix = new Random(4)
+      .normal(2 * 40 * 50)
+      .map((x, i) => (i % 50 < 16 ? 1 : Math.max(x, 0)));
+    const pairs = tensorOf(matrix, [2, 40, 50], 'f32');
+    const mask = BlockMask.fromPairs(pairs, { queries: 40, keys: 50, blockSize: 16 });
+    for (const head of [0, 1]) {
+      const seen = expected(40, 50, (i, j) => matrix[(head * 40 + i) * 50 + j] !== 0);
+      expect(dense(mask, head)).toEqual(seen);
+    }
+    // The first column of blocks is seen as a whole.
+    expect(Array.from(mask.toLists().fullKvNumBlocks.dataSync())).toEqual([1, 1, 1, 1, 1, 1]);
+    expect(() => BlockMask.fromPairs([[1, 0]], { queries: 2 })).toThrow(/'pairs'.*2 queries/s);
   });
 
   test('block-sparse rows', () => {

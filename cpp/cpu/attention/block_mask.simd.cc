@@ -18,22 +18,10 @@ struct Place {
 };
 
 class Machine {
+  using Step = ops::MaskStep;
+
  public:
   explicit Machine(const ops::BlockMaskEvaluate& p) : p_(p) {}
-
-  // Whether every step is known and finds its operands; then one value remains.
-  static bool isSound(const TensorView& program) {
-    int depth = 0;
-    for (int64_t s = 0; s < program.shape[0]; ++s) {
-      const int32_t code = program.data<int32_t>()[2 * s];
-      if (code < 0 || code >= static_cast<int32_t>(ops::MaskStep::count)) return false;
-      const int taken = operands(static_cast<ops::MaskStep>(code));
-      if (depth < taken) return false;
-      depth += 1 - taken;
-      if (depth > ops::kMaskDepth) return false;
-    }
-    return depth == 1;
-  }
 
   // Row `query` of a block for keys from `key` on: 1 or 0 for each of `columns`.
   const int32_t* row(const Place& at, int64_t query, int64_t key, int columns) {
@@ -41,18 +29,7 @@ class Machine {
     const auto fill = [&](int32_t x) { std::fill_n(stack_[top++], columns, x); };
     const int32_t* steps = p_.program.data<int32_t>();
     for (int64_t s = 0; s < p_.program.shape[0]; ++s) {
-      const auto step = static_cast<ops::MaskStep>(steps[2 * s]);
-      int32_t* const a = stack_[std::max(0, top - operands(step))];
-      const int32_t* const b = a + kMostColumns;
-      const auto one = [&](auto&& f) {
-        for (int c = 0; c < columns; ++c) a[c] = f(a[c]);
-      };
-      const auto two = [&](auto&& f) {
-        for (int c = 0; c < columns; ++c) a[c] = f(a[c], b[c]);
-        --top;
-      };
-      using Step = ops::MaskStep;
-      switch (step) {
+      switch (static_cast<Step>(steps[2 * s])) {
         case Step::constant:
           fill(steps[2 * s + 1]);
           break;
@@ -70,50 +47,46 @@ class Machine {
           fill(at.head);
           break;
         case Step::add:
-          two([](uint32_t x, uint32_t y) { return static_cast<int32_t>(x + y); });
+          apply<Step::add>(top, columns);
           break;
         case Step::subtract:
-          two([](uint32_t x, uint32_t y) { return static_cast<int32_t>(x - y); });
+          apply<Step::subtract>(top, columns);
           break;
         case Step::multiply:
-          two([](uint32_t x, uint32_t y) { return static_cast<int32_t>(x * y); });
+          apply<Step::multiply>(top, columns);
           break;
         case Step::divide:
-          two([](int32_t x, int32_t y) { return static_cast<int32_t>(floorDivide(x, y)); });
+          apply<Step::divide>(top, columns);
           break;
         case Step::remainder:
-          two([](int32_t x, int32_t y) {
-            return y == 0 ? 0 : static_cast<int32_t>(x - floorDivide(x, y) * y);
-          });
+          apply<Step::remainder>(top, columns);
           break;
         case Step::minimum:
-          two([](int32_t x, int32_t y) { return std::min(x, y); });
+          apply<Step::minimum>(top, columns);
           break;
         case Step::maximum:
-          two([](int32_t x, int32_t y) { return std::max(x, y); });
+          apply<Step::maximum>(top, columns);
           break;
         case Step::absolute:
-          one([](int32_t x) {
-            return x < 0 ? static_cast<int32_t>(0u - static_cast<uint32_t>(x)) : x;
-          });
+          apply<Step::absolute>(top, columns);
           break;
         case Step::less:
-          two([](int32_t x, int32_t y) { return static_cast<int32_t>(x < y); });
+          apply<Step::less>(top, columns);
           break;
         case Step::lessEqual:
-          two([](int32_t x, int32_t y) { return static_cast<int32_t>(x <= y); });
+          apply<Step::lessEqual>(top, columns);
           break;
         case Step::equal:
-          two([](int32_t x, int32_t y) { return static_cast<int32_t>(x == y); });
+          apply<Step::equal>(top, columns);
           break;
         case Step::both:
-          two([](int32_t x, int32_t y) { return static_cast<int32_t>((x != 0) & (y != 0)); });
+          apply<Step::both>(top, columns);
           break;
         case Step::either:
-          two([](int32_t x, int32_t y) { return static_cast<int32_t>((x | y) != 0); });
+          apply<Step::either>(top, columns);
           break;
         case Step::negate:
-          one([](int32_t x) { return static_cast<int32_t>(x == 0); });
+          apply<Step::negate>(top, columns);
           break;
         case Step::count:
           break;
@@ -123,13 +96,13 @@ class Machine {
   }
 
  private:
-  static int operands(ops::MaskStep step) {
-    if (step <= ops::MaskStep::head) return 0;
-    return step == ops::MaskStep::absolute || step == ops::MaskStep::negate ? 1 : 2;
-  }
-  static int64_t floorDivide(int64_t x, int64_t y) {
-    if (y == 0) return 0;
-    return x / y - (x % y != 0 && (x < 0) != (y < 0));
+  // A constant step, so that its loop becomes vectors.
+  template <Step kStep>
+  void apply(int& top, int columns) {
+    top -= ops::maskOperands(kStep) - 1;
+    int32_t* const a = stack_[top - 1];
+    const int32_t* const b = stack_[top];  // read where the step has two operands
+    for (int c = 0; c < columns; ++c) a[c] = ops::maskValue(kStep, a[c], b[c]);
   }
 
   const ops::BlockMaskEvaluate& p_;
@@ -163,7 +136,7 @@ ops::MaskBlock stateOf(const ops::BlockMaskEvaluate& p, Machine& machine, const 
 }  // namespace
 
 Status blockMaskEvaluate(const ops::BlockMaskEvaluate& p, Context& context) {
-  if (!Machine::isSound(p.program)) {
+  if (!ops::isSoundMask(p.program.data<int32_t>(), p.program.shape[0])) {
     return Status(Code::failed, "program", "steps that do not fit together",
                   "Build predicates with the methods of BlockMask");
   }

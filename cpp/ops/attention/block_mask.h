@@ -1,6 +1,7 @@
 // blockMaskEvaluate: which blocks of a matrix of scores a predicate fills, attention family.
 #pragma once
 
+#include "cpp/core/host_device.h"
 #include "cpp/cpu/level.h"
 #include "cpp/ops/operator.h"
 
@@ -38,6 +39,69 @@ enum class MaskStep : int32_t {
   count,
 };
 inline constexpr int kMaskDepth = 16;  // of the stack
+
+// Values that a step replaces by its own.
+LONGSPAN_HOST_DEVICE int maskOperands(MaskStep step) {
+  if (step <= MaskStep::head) return 0;
+  return step == MaskStep::absolute || step == MaskStep::negate ? 1 : 2;
+}
+
+// Whether every step is known and finds its operands; then one value remains. steps: [count, 2].
+LONGSPAN_HOST_DEVICE bool isSoundMask(const int32_t* steps, int64_t count) {
+  int depth = 0;
+  for (int64_t s = 0; s < count; ++s) {
+    const int32_t code = steps[2 * s];
+    if (code < 0 || code >= static_cast<int32_t>(MaskStep::count)) return false;
+    const int taken = maskOperands(static_cast<MaskStep>(code));
+    if (depth < taken) return false;
+    depth += 1 - taken;
+    if (depth > kMaskDepth) return false;
+  }
+  return depth == 1;
+}
+
+// What a step with operands makes of them.
+LONGSPAN_HOST_DEVICE int32_t maskValue(MaskStep step, int32_t x, int32_t y) {
+  const auto wrapped = [](uint32_t value) { return static_cast<int32_t>(value); };
+  const auto a = static_cast<uint32_t>(x), b = static_cast<uint32_t>(y);
+  const auto quotient = [&] {
+    if (y == 0) return 0;
+    if (y == -1) return wrapped(0u - a);  // the smallest number has no positive one
+    return x / y - ((x % y != 0) & ((x < 0) != (y < 0)));
+  };
+  switch (step) {
+    case MaskStep::add:
+      return wrapped(a + b);
+    case MaskStep::subtract:
+      return wrapped(a - b);
+    case MaskStep::multiply:
+      return wrapped(a * b);
+    case MaskStep::divide:
+      return quotient();
+    case MaskStep::remainder:
+      return y == 0 ? 0 : wrapped(a - static_cast<uint32_t>(quotient()) * b);
+    case MaskStep::minimum:
+      return x < y ? x : y;
+    case MaskStep::maximum:
+      return x < y ? y : x;
+    case MaskStep::absolute:
+      return x < 0 ? wrapped(0u - a) : x;
+    case MaskStep::less:
+      return x < y;
+    case MaskStep::lessEqual:
+      return x <= y;
+    case MaskStep::equal:
+      return x == y;
+    case MaskStep::both:
+      return (x != 0) & (y != 0);
+    case MaskStep::either:
+      return (x | y) != 0;
+    case MaskStep::negate:
+      return x == 0;
+    default:
+      return 0;
+  }
+}
 
 struct BlockMaskEvaluate {
   static constexpr const char* name = "blockMaskEvaluate";

@@ -93,6 +93,24 @@ export function build(m: MaskShape, decide: (place: Place) => number | Uint8Arra
   return { ...m, states, bits };
 }
 
+/** A mask by what `sees` says of every element of [batch, heads, queries, keys]. */
+export function fromMatrix(m: MaskShape, sees: (index: number) => boolean): Blocks {
+  return build(m, ({ batch, head, row, column }) => {
+    const bits = new Uint8Array(bytesOf(m));
+    const [i, j] = [row * m.blockSize, column * m.blockSize];
+    const matrix = (batch * m.heads + head) * m.queries;
+    for (let r = 0; r < Math.min(m.blockSize, m.queries - i); r++) {
+      const line = (matrix + i + r) * m.keys + j;
+      for (let c = 0; c < Math.min(m.blockSize, m.keys - j); c++) {
+        if (!sees(line + c)) continue;
+        const byte = (r * m.blockSize + c) >> 3;
+        bits[byte] = (bits[byte] as number) | (1 << (c & 7));
+      }
+    }
+    return bits;
+  });
+}
+
 /** Two masks block by block; one with a single batch entry or head stands for all of the other. */
 export function combine(
   a: Blocks,

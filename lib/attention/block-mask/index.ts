@@ -12,6 +12,7 @@ import {
   bytesOf,
   columnsOf,
   complement,
+  fromMatrix,
   hidden,
   intersection,
   listsOf,
@@ -81,10 +82,16 @@ export class BlockMask implements MaskShape {
     'maskRows' | 'maskRowBlocks' | 'maskColumns' | 'maskColumnBlocks',
     Tensor
   >;
-  readonly #bitsOnHost: Uint8Array;
+  #bitsOnHost: Uint8Array | null;
   #slots: Int32Array | null = null;
 
-  private constructor(shape: MaskShape, device: Device, states: Uint8Array, bits: Uint8Array) {
+  /** @param bits a tensor on `device` that becomes the mask's own, or its content */
+  private constructor(
+    shape: MaskShape,
+    device: Device,
+    states: Uint8Array,
+    bits: Uint8Array | Tensor,
+  ) {
     ({
       batch: this.batch,
       heads: this.heads,
@@ -94,16 +101,15 @@ export class BlockMask implements MaskShape {
     } = shape);
     this.device = device;
     this.#states = states;
-    this.#bits =
-      bits.length === 0
-        ? null
-        : keep(
-            tensor(bits, {
-              shape: [bits.length / bytesOf(shape), shape.blockSize, shape.blockSize / 8],
-              device,
-            }),
-          );
-    this.#bitsOnHost = bits;
+    this.#bitsOnHost = bits instanceof Tensor ? null : bits;
+    if (bits instanceof Tensor) {
+      this.#bits = keep(bits);
+    } else if (bits.length === 0) {
+      this.#bits = null;
+    } else {
+      const slots = [bits.length / bytesOf(shape), shape.blockSize, shape.blockSize / 8];
+      this.#bits = keep(tensor(bits, { shape: slots, device }));
+    }
     const list = (side: 'rows' | 'columns'): [Tensor, Tensor] => {
       const { starts, blocks } = listsOf({ ...shape, states, bits: new Uint8Array(0) }, side);
       const lines = starts.length / (shape.batch * shape.heads);
@@ -119,7 +125,7 @@ export class BlockMask implements MaskShape {
 
   /**
    * The pairs that a predicate holds for. It is written with the methods of its arguments and evaluated
-   * natively on the CPU, whatever the mask's device, for every pair once; this call waits for it.
+   * natively on the mask's device, for every pair once; this call waits for what it says of whole blocks.
    *
    * @throws ArgumentError for sizes that do not fit, or a predicate that is not made of its arguments
    * @example
@@ -131,8 +137,7 @@ export class BlockMask implements MaskShape {
   static where(options: BlockMaskOptions, predicate: MaskPredicate): BlockMask {
     const [shape, device] = shapeOf('BlockMask.where', options);
     const { queries, keys, batch, heads, blockSize: block } = shape;
-    const host = deviceOf('cpu');
-    const program = compile(predicate, queries, keys, host);
+    const program = compile(predicate, queries, keys, device);
     const sizes = { program, queries, keys, block, batch, heads };
     const map = evaluateCall(sizes).states;
     const states = map.dataSync() as Uint8Array;
@@ -142,10 +147,9 @@ export class BlockMask implements MaskShape {
       if (states[place.index] !== partial) continue;
       list.push(place.batch, place.head, place.row, place.column);
     }
-    const blocks = tensor(Int32Array.from(list), { shape: [list.length / 4, 4], device: host });
-    const found = evaluateCall({ ...sizes, blocks }).bits;
-    const bits = Uint8Array.from(found.dataSync() as Uint8Array);
-    for (const t of [program, blocks, found]) t.dispose();
+    const blocks = tensor(Int32Array.from(list), { shape: [list.length / 4, 4], device });
+    const bits = list.length === 0 ? new Uint8Array(0) : evaluateCall({ ...sizes, blocks }).bits;
+    for (const t of [program, blocks]) t.dispose();
     return new BlockMask(shape, device, Uint8Array.from(states), bits);
   }
 
@@ -176,6 +180,37 @@ export class BlockMask implements MaskShape {
     const states = Uint8Array.from(t.dataSync(), (x) => (Number(x) === 0 ? hidden : whole));
     if (made) t.dispose();
     return new BlockMask(shape, device, states, new Uint8Array(0));
+  }
+
+  /**
+   * Pair by pair, by a matrix that is not zero where a query sees a key; for masks that exist in that
+   * form already. `where` and the patterns never store such a matrix.
+   *
+   * @param pairs [N, M], [heads, N, M] or [batch, heads, N, M]
+   * @throws ArgumentError when its shape is another
+   * @example
+   * const mask = BlockMask.fromPairs(tensor([[1, 0, 0], [1, 1, 0], [0, 1, 1]]), { queries: 3 });
+   */
+  static fromPairs(pairs: Tensor | Nested, options: BlockMaskOptions): BlockMask {
+    const made = !(pairs instanceof Tensor);
+    const t = made ? tensor(pairs as Nested) : pairs;
+    const [batch = 1, heads = 1] = [t.shape.at(-4), t.shape.at(-3)];
+    const [shape, device] = shapeOf('BlockMask.fromPairs', { ...options, batch, heads });
+    const { queries, keys } = shape;
+    const fits = t.shape.length >= 2 && t.shape.length <= 4;
+    if (!fits || t.shape.at(-2) !== queries || t.shape.at(-1) !== keys) {
+      throw new ArgumentError(
+        'ERR_SHAPE',
+        'BlockMask.fromPairs',
+        'pairs',
+        show(t),
+        `Its last axes must be the ${queries} queries and ${keys} keys`,
+      );
+    }
+    const data = t.dataSync();
+    if (made) t.dispose();
+    const { states, bits } = fromMatrix(shape, (at) => Number(data[at]) !== 0);
+    return new BlockMask(shape, device, states, bits);
   }
 
   /**
@@ -345,7 +380,7 @@ export class BlockMask implements MaskShape {
     if (state !== partial) return state === whole;
     this.#slots ??= slotsOf(this.#states);
     const bit = (query % size) * size + (key % size);
-    const byte = this.#bitsOnHost[(this.#slots[index] as number) * bytesOf(this) + (bit >> 3)];
+    const byte = this.#hostBits()[(this.#slots[index] as number) * bytesOf(this) + (bit >> 3)];
     return (((byte as number) >> (bit & 7)) & 1) === 1;
   }
 
@@ -445,7 +480,15 @@ export class BlockMask implements MaskShape {
   }
 
   #blocks(): Blocks {
-    return { ...this.#shape(), states: this.#states, bits: this.#bitsOnHost };
+    return { ...this.#shape(), states: this.#states, bits: this.#hostBits() };
+  }
+
+  /** The bits, fetched from the device when first asked for. */
+  #hostBits(): Uint8Array {
+    this.#bitsOnHost ??= this.#bits
+      ? Uint8Array.from(this.#bits.dataSync() as Uint8Array)
+      : new Uint8Array(0);
+    return this.#bitsOnHost;
   }
 
   #checkPlace(operator: string, place: Record<'query' | 'key' | 'head' | 'batch', number>): void {
