@@ -84,6 +84,9 @@ __device__ __forceinline__ void convert(uint32_t (&x)[4]) {
 template <class T, class S, class Loaders>
 __global__ void __launch_bounds__(S::kThreads, S::kBlocks)
     mmaKernel(const __grid_constant__ Problem p) {
+#if LONGSPAN_SM90A_ALONE
+  if constexpr (std::is_same_v<S, Large>) return;  // matmul_wgmma.cu takes its place
+#endif
   LONGSPAN_SHARED(shared);
   using A = TileShape<T, Loaders::majorA, S::kRows, S::kDepth>;
   using B = TileShape<T, Loaders::majorB, S::kColumns, S::kDepth>;

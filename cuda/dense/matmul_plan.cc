@@ -105,8 +105,8 @@ struct Cost {
 };
 constexpr Cost kWgmma[] = {{Kernel::wgmma, kWideTile, 3300, 1, 1.0},
                            {Kernel::wgmma, kSquareTile, 2800, 1, 1.0}};
-constexpr Cost kMma[] = {{Kernel::mma, kLargeTile, 2400, 2, 0.6},
-                         {Kernel::mma, kSmallTile, 1700, 4, 0.35},
+constexpr Cost kMmaLarge[] = {{Kernel::mma, kLargeTile, 2400, 2, 0.6}};
+constexpr Cost kMma[] = {{Kernel::mma, kSmallTile, 1700, 4, 0.35},
                          {Kernel::mma, kThinTile, 600, 3, 0.45}};
 constexpr Cost kMmaStrided[] = {{Kernel::mma, kStridedTile, 400, 3, 0.4}};
 constexpr Cost kFma[] = {{Kernel::fma, kLargeTileF32, 190, 2, 0.7},
@@ -202,7 +202,9 @@ Plan planOf(const ops::Matmul& p, const Gpu& gpu) {
       choose(plan, kMmaStrided, elementBytes, multiprocessors);
     } else {
       const double best = choose(plan, kMma, elementBytes, multiprocessors);
-      if (std::min(problem.m, problem.n) >= kLeastSide && runsSm90a(gpu) && mapped(problem)) {
+      if (!runsSm90a(gpu)) {
+        choose(plan, kMmaLarge, elementBytes, multiprocessors, best);
+      } else if (std::min(problem.m, problem.n) >= kLeastSide && mapped(problem)) {
         choose(plan, kWgmma, elementBytes, multiprocessors, best);
       }
     }

@@ -16,6 +16,13 @@
 #else
 #define LONGSPAN_SM90A 0
 #endif
+// Whether kernels that others of sm_90a replace may be left without a body; the emulator has one
+// build for all GPUs.
+#if LONGSPAN_SM90A && !defined(LONGSPAN_EMULATED)
+#define LONGSPAN_SM90A_ALONE 1
+#else
+#define LONGSPAN_SM90A_ALONE 0
+#endif
 #if defined(LONGSPAN_EMULATED) || !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
 #define LONGSPAN_SM90 1
 #else
