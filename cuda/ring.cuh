@@ -14,4 +14,15 @@ struct RingPlace {
   }
 };
 
+// The same for a ring of two, in one register.
+class PairPlace {
+ public:
+  __device__ __forceinline__ int index() const { return static_cast<int>(count_ & 1); }
+  __device__ __forceinline__ uint32_t parity() const { return count_ >> 1 & 1; }
+  __device__ __forceinline__ void advance() { ++count_; }
+
+ private:
+  uint32_t count_ = 0;
+};
+
 }  // namespace longspan::cuda

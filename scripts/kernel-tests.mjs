@@ -97,7 +97,11 @@ const programs = {
       'attention_decode',
       'problem',
     ].map((file) => `cpp/ops/attention/${file}.cc`),
-    kernels: matching(/^cuda\/attention\/attention\w*\.cu$/),
+    kernels: [
+      'cuda/core/sm90a.cu',
+      'cuda/tensor_map.cu',
+      ...matching(/^cuda\/attention\/attention\w*\.cu$/),
+    ],
     macro: 'LONGSPAN_PLANTED_ATTENTION',
     planted: [
       ...numbered(1, 11, 'cuda/attention/attention.cu', 'planted'),
@@ -105,6 +109,7 @@ const programs = {
       ...numbered(19, 28, 'cuda/attention/attention_backward.cu', 'planted'),
       ...numbered(29, 29, 'cuda/attention/attention_statistics.cu', 'planted'),
       ...numbered(30, 34, 'cuda/attention/attention_bias_backward.cu', 'planted'),
+      ...numbered(35, 48, 'cuda/attention/attention.cu', 'hopper planted'),
     ],
   },
 };

@@ -5,23 +5,28 @@
 // block of 64 or 128 queries, mostly from L2. Tiles that the mask excludes are skipped, and only
 // tiles that its edge crosses are compared key by key.
 //
-// Predicted for an H200, from mma.sync at about 60 % of the rate of wgmma and one ldmatrix per four
-// mma: bf16, 8192 tokens, no mask: 250 (D 64), 300 (D 128) and 200 (D 256) TFLOP/s; causal 0.9 of
-// it. f32 on the CUDA cores (67 TFLOP/s): 30 TFLOP/s. With bias, ALiBi or segments in 16 bits 0.6
-// of that (smaller tiles, and some instructions per pair beside 256 of the products), with dropout
-// 0.4. Not yet run on hardware.
+// 16-bit operands that bulk copies can read have wgmma on sm_90a (forward90.cuh, with its
+// predictions): rows and base on 16 bytes, dimensions next to each other, not broadcast by a step
+// of 0. Others there, and all on older GPUs, have mma.sync (forward16.cuh).
+//
+// Predicted for an A100 (312 TFLOP/s bf16), from peers with the same tiles: 8192 tokens, no mask:
+// 160 (D 64), 180 (D 128) and 120 (D 256) TFLOP/s; causal 0.9 of it. f32 on the CUDA cores of an
+// H200 (67 TFLOP/s): 30 TFLOP/s. With bias, ALiBi or segments in 16 bits 0.6 of that (smaller
+// tiles, and some instructions per pair beside 256 of the products), with dropout 0.4. Not yet run
+// on hardware.
 #include "cpp/ops/attention/attention.h"
 #include "cuda/attention/forward16.cuh"
 #include "cuda/attention/forward32.cuh"
+#include "cuda/attention/forward90.cuh"
 #include "cuda/attention/sequences.cuh"
+#include "cuda/core/sm90a.h"
 
 namespace longspan::cuda {
 namespace {
 
-template <class Tile, class... Extra>
-Status runTile(const ForwardArguments& a, void (*kernel)(ForwardArguments, Extra...),
-               cudaStream_t stream, Extra... extra) {
-  const Problem& p = a.problem;
+template <class Tile, class A, class... Extra>
+Status runTile(const Problem& p, void (*kernel)(A, Extra...), cudaStream_t stream, const A& a,
+               Extra... extra) {
   dim3 grid;
   LONGSPAN_RETURN_IF_ERROR(
       gridOf(int64_t{p.tiles(p.queries, Tile::kRows)} * p.queryHeads * p.batch, &grid));
@@ -36,26 +41,66 @@ Status refuseMask(const Problem& p) {
                 "Use f32, or the CPU");
 }
 
+// Heads whose keys and values stay in 32 MiB of L2 while their queries pass.
+uint32_t sectionOf(const Problem& p) {
+  const int64_t bytes = int64_t{p.keys} * (p.dim + p.valueDim) * 2 / p.group();
+  const int64_t heads = (int64_t{32} << 20) / std::max<int64_t>(bytes, 1);
+  return static_cast<uint32_t>(std::clamp<int64_t>(heads, 1, int64_t{p.queryHeads} * p.batch));
+}
+
+template <class T, class Tile>
+Status run90(const ForwardArguments& forward, DType type, cudaStream_t stream) {
+  const Problem& p = forward.problem;
+  Forward90Arguments a;
+  a.forward = forward;
+  a.heads = static_cast<uint32_t>(p.queryHeads) * static_cast<uint32_t>(p.batch);
+  a.section = sectionOf(p);
+  cudaError_t error = mapTokens(&a.q, p.q, type, p.batch, p.queryHeads, p.queries, p.dim, kPanel);
+  if (error == cudaSuccess) {
+    error = mapTokens(&a.k, p.k, type, p.batch, p.keyHeads, p.keys, p.dim, Tile::kKeys);
+  }
+  if (error == cudaSuccess) {
+    error = mapTokens(&a.v, p.v, type, p.batch, p.keyHeads, p.keys, p.valueDim, Tile::kKeys);
+  }
+  if (error != cudaSuccess) return launched(error);
+  if constexpr (Tile::kTerms) {
+    return runTile<Tile>(p, attentionForward90Terms<Tile, Band>, stream, a, type == DType::bf16);
+  } else {
+    return runTile<Tile>(p, attentionForward90<T, Tile, Band>, stream, a);
+  }
+}
+
+bool mapped(const Problem& p) {
+  return mapped(p.q, p.batch, p.queryHeads, p.queries) &&
+         mapped(p.k, p.batch, p.keyHeads, p.keys) && mapped(p.v, p.batch, p.keyHeads, p.keys);
+}
+
 template <class T>
-Status run16(const ForwardArguments& a, cudaStream_t stream) {
-  LONGSPAN_RETURN_IF_ERROR(refuseMask(a.problem));
-  return dispatchDim(a.problem, [&](auto dim) -> Status {
+Status run16(const ForwardArguments& a, DType type, Context& context) {
+  const Problem& p = a.problem;
+  LONGSPAN_RETURN_IF_ERROR(refuseMask(p));
+  const bool isBf16 = type == DType::bf16, hopper = runsSm90a(context.gpu);
+  return dispatchDim(p, [&](auto dim) -> Status {
     constexpr int kDim = decltype(dim)::value;
-    using Tile = ForwardTile<T, kDim>;
+    if (hopper && mapped(p)) {
+      return p.score.plain ? run90<T, Forward90Tile<kDim, false>>(a, type, context.stream)
+                           : run90<T, Forward90Tile<kDim, true>>(a, type, context.stream);
+    }
+    using Tile = ForwardTile<T, kDim, kDim == 256>;
     if constexpr (!Tile::kTerms) {
-      if (a.problem.terms.any) {
-        return runTile<ForwardTile<T, kDim, true>>(a, attentionForward16Terms<kDim, Band>, stream,
-                                                   std::is_same_v<T, bf16>);
+      if (hopper || p.terms.any) {
+        return runTile<ForwardTile<T, kDim, true>>(p, attentionForward16Terms<kDim, Band>,
+                                                   context.stream, a, isBf16);
       }
     }
-    return runTile<Tile>(a, attentionForward16<Tile, Band>, stream);
+    return runTile<Tile>(p, attentionForward16<Tile, Band>, context.stream, a);
   });
 }
 
 Status run32(const ForwardArguments& a, cudaStream_t stream) {
   return dispatchDim(a.problem, [&](auto dim) {
     using Tile = ForwardTile32<decltype(dim)::value>;
-    return runTile<Tile>(a, attentionForward32<Tile, Band>, stream);
+    return runTile<Tile>(a.problem, attentionForward32<Tile, Band>, stream, a);
   });
 }
 
@@ -64,8 +109,8 @@ Status attention(const ops::Attention& p, Context& context) {
   ForwardArguments a{problemOf(p), operandOf(p.headMajor(p.o)),
                      p.lse.defined() ? p.lse.data<float>() : nullptr};
   LONGSPAN_RETURN_IF_ERROR(findSequences(p, a.problem, context.workspace.data, context.stream));
-  if (p.q.dtype == DType::f16) return run16<f16>(a, context.stream);
-  if (p.q.dtype == DType::bf16) return run16<bf16>(a, context.stream);
+  if (p.q.dtype == DType::f16) return run16<f16>(a, p.q.dtype, context);
+  if (p.q.dtype == DType::bf16) return run16<bf16>(a, p.q.dtype, context);
   return run32(a, context.stream);
 }
 

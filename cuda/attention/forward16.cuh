@@ -5,20 +5,14 @@
 // multiprocessor of sm_80.
 #pragma once
 
+#include "cuda/attention/forward.cuh"
 #include "cuda/attention/pairs.cuh"
-#include "cuda/attention/warp_attention.cuh"
 
 namespace longspan::cuda {
 
-struct ForwardArguments {
-  Problem problem;
-  Operand o;
-  float* lse;  // [B, Hq, N] or null
-};
-
 // Up to 128 dimensions the code of pairs.cuh would not fit into the registers of the common case:
-// calls with terms have a smaller tile of their own.
-template <class T_, int kDim_, bool kTerms_ = kDim_ == 256>
+// calls with terms have a smaller tile of their own. Beyond, there is no other.
+template <class T_, int kDim_, bool kTerms_>
 struct ForwardTile {
   using T = T_;
   static constexpr int kDim = kDim_;
@@ -108,37 +102,23 @@ __device__ __forceinline__ void forward16(const ForwardArguments& a, uint8_t* sh
     }
     if (seen) multiplyByColumns<kDim>(warpState.o, weights, valueTile, 0);
   }
-  warpState.finish();
-
-  const int rows = p.rowCount<false>(sequence);
-  const Rows<T> o = rowsOf<T>(a.o, b, h, p.valueDim).from(p.queryBegin(sequence));
-#pragma unroll
-  for (int m = 0; m < kRowTiles; ++m) {
-    float factor[2];
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      RowState& state = warpState.state[m][i];
-      const int at = warpRow + warpState.rowOf(m, i);
-      factor[i] = p.finish(state, sequence, h, at);
-      if (a.lse != nullptr && thread % 4 == 0 && at < rows) {
-        a.lse[(int64_t{b} * p.queryHeads + h) * p.queries + p.queryBegin(sequence) + at] =
-            state.logSumExp();
-      }
-    }
-    // Staged over the warp's own queries.
-    storeRows<kDim, !kPlanted<Planted::forwardStaging>>(
-        warpState.o.at[m], factor, queries + (warp * kRowTiles + m) * 16 * kDim, o,
-        warpRow + m * 16, rows);
-  }
+  // Staged over the warp's own queries.
+  finishRows<!kPlanted<Planted::forwardStaging>>(a, sequence, h, b, warpState, warpRow,
+                                                 queries + warp * kRowTiles * 16 * kDim);
 }
 
+// On sm_90a forward90.cuh has the plain cases of operands that bulk copies can read, and others are
+// rare enough for the kernels with terms.
 template <class Tile, class Mask>
 __global__ void __launch_bounds__(Tile::kThreads, 2) attentionForward16(ForwardArguments a) {
+#if LONGSPAN_SM90A_ALONE
+  if constexpr (!Tile::kTerms) return;
+#endif
   LONGSPAN_SHARED(shared);
   forward16<Tile, Mask>(a, shared);
 }
 
-// Calls with terms are rare: both types share a kernel.
+// Calls with terms are rare: both types share a kernel, where registers allow.
 template <int kDim, class Mask>
 __global__ void __launch_bounds__(ForwardTile<f16, kDim, true>::kThreads, 2)
     attentionForward16Terms(ForwardArguments a, bool isBf16) {

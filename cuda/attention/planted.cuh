@@ -45,6 +45,20 @@ enum class Planted {
   biasReuseBarrier,
   biasTileBarrier,
   biasRowsBarrier,
+  hopperInit,        // barriers of the rings are used before all threads know them
+  hopperKeyFree,     // keys are overwritten while they are multiplied
+  hopperValueFree,   // so are values
+  hopperKeyParity,   // always the first phase
+  hopperValueWait,   // values are multiplied before they have come
+  hopperScoreWait,   // scores are read with their product in flight
+  hopperOutWait,     // outputs are rescaled with theirs
+  hopperValueEarly,  // values are given back before their product has been waited for
+  hopperLastWait,    // rows are zeroed before the copy has landed
+  hopperLastFence,   // without the proxy fence
+  hopperLastWarp,    // and handed on before all lanes have done their part
+  hopperSkip,        // a stage is given back that other lanes still wait for
+  hopperStaging,     // outputs over queries that are being read
+  hopperTurn,        // no turn is passed on
   count,
 };
 

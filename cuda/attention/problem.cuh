@@ -153,13 +153,18 @@ struct Problem {
   // keys and the last queries have most to do: they go first.
   template <bool kKeySide, int kRows>
   __device__ __forceinline__ TilePlace tile() const {
-    const int heads = kKeySide ? keyHeads : queryHeads;
+    const auto count = static_cast<uint32_t>(tiles(kKeySide ? keys : queries, kRows));
+    return tile<kKeySide, kRows>(blockIdx.x % count, blockIdx.x / count);
+  }
+  // Tile `place` of those of a head, heads counted through all batch entries.
+  template <bool kKeySide, int kRows>
+  __device__ __forceinline__ TilePlace tile(uint32_t place, uint32_t head) const {
+    const auto heads = static_cast<uint32_t>(kKeySide ? keyHeads : queryHeads);
     const int count = tiles(kKeySide ? keys : queries, kRows);
-    const int place = static_cast<int>(blockIdx.x % count);
-    const int slot = kKeySide ? place : count - 1 - place;
-    const int h = static_cast<int>(blockIdx.x / count % heads);
+    const int slot = kKeySide ? static_cast<int>(place) : count - 1 - static_cast<int>(place);
+    const int h = static_cast<int>(head % heads);
     if (queryStarts == nullptr) {
-      return {entry(static_cast<int>(blockIdx.x / count / heads)), h, slot * kRows, false};
+      return {entry(static_cast<int>(head / heads)), h, slot * kRows, false};
     }
     const int32_t* const starts = kKeySide ? keyStarts : queryStarts;
     int s = 0;  // the last sequence whose first slot is not after ours

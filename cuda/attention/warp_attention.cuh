@@ -1,4 +1,4 @@
-// 16 kRowTiles queries of one warp and their online softmax over tiles of keys in shared memory.
+// 16 kRowTiles queries of one warp and their online softmax over tiles of keys.
 // Accumulators are f32; weights are rounded to T for the second product. Lane l holds, of row tile
 // m, rows l/4 and l/4 + 8 and columns 2 (l % 4) and the next of every group of eight.
 #pragma once
@@ -9,9 +9,9 @@
 
 namespace longspan::cuda {
 
-template <class T, int kDim, int kRowTiles, class Queries>
-struct WarpAttention {
-  Queries q;
+// What happens to scores in the registers of a warp, wherever their product was computed.
+template <class T, int kDim, int kRowTiles>
+struct WarpSoftmax {
   Products<kRowTiles, kDim> o;
   RowState state[kRowTiles][2];
 
@@ -29,65 +29,59 @@ struct WarpAttention {
     return n * 8 + threadIdx.x % 4 * 2 + i;
   }
 
-  // Weights of the keys that lie in rows [row, row + kKeys) of the tile; seen(r) tells which of
-  // them the warp's row r sees, and is asked only when `masked`. add(forEach) adds what terms.cuh
-  // has for these pairs: forEach(f) calls f(score, row, column).
-  template <int kKeys, class Seen, class Add>
-  __device__ __forceinline__ void weigh(const Score& score, const T* keys, int row, bool masked,
-                                        Seen&& seen, Add&& add,
-                                        Weights<kRowTiles, kKeys>& weights) {
-    Products<kRowTiles, kKeys> s;
-    s.clear();
-    multiplyByRows<kDim>(s, q, keys, row);
-    if (!score.plain) {
+  // For scores that are not plain: the cap, and what add(forEach) adds to pairs, of terms.cuh;
+  // forEach(f) calls f(score, row, column).
+  template <int kKeys, class Add>
+  __device__ __forceinline__ void prepare(const Score& score, Products<kRowTiles, kKeys>& s,
+                                          Add&& add) {
 #pragma unroll
-      for (int m = 0; m < kRowTiles; ++m) {
+    for (int m = 0; m < kRowTiles; ++m) {
 #pragma unroll
-        for (int n = 0; n < kKeys / 8; ++n) {
+      for (int n = 0; n < kKeys / 8; ++n) {
 #pragma unroll
-          for (int i = 0; i < 4; ++i) s.at[m][n][i] = score.prepare(s.at[m][n][i]);
+        for (int i = 0; i < 4; ++i) s.at[m][n][i] = score.prepare(s.at[m][n][i]);
+      }
+    }
+    add([&](auto&& f) {  // column by column: what a column needs is not kept for all rows
+#pragma unroll
+      for (int n = 0; n < kKeys / 8; ++n) {
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+#pragma unroll
+          for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+            for (int h = 0; h < 2; ++h) f(s.at[m][n][2 * h + i], rowOf(m, h), columnOf(n, i));
+          }
         }
       }
-      add([&](auto&& f) {  // column by column: what a column needs is not kept for all rows
+    });
+  }
+
+  // seen(r): which of the keys the warp's row r sees.
+  template <int kKeys, class Seen>
+  __device__ __forceinline__ void mask(Products<kRowTiles, kKeys>& s, Seen&& seen) {
+#pragma unroll
+    for (int m = 0; m < kRowTiles; ++m) {
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        const Range range = seen(rowOf(m, h));
+        const int begin = range.begin - columnOf(0, 0), end = range.end - columnOf(0, 0);
 #pragma unroll
         for (int n = 0; n < kKeys / 8; ++n) {
 #pragma unroll
           for (int i = 0; i < 2; ++i) {
-#pragma unroll
-            for (int m = 0; m < kRowTiles; ++m) {
-#pragma unroll
-              for (int h = 0; h < 2; ++h) f(s.at[m][n][2 * h + i], rowOf(m, h), columnOf(n, i));
-            }
-          }
-        }
-      });
-    }
-    if (masked) {
-#pragma unroll
-      for (int m = 0; m < kRowTiles; ++m) {
-#pragma unroll
-        for (int h = 0; h < 2; ++h) {
-          const Range range = seen(rowOf(m, h));
-          const int begin = range.begin - columnOf(0, 0), end = range.end - columnOf(0, 0);
-#pragma unroll
-          for (int n = 0; n < kKeys / 8; ++n) {
-#pragma unroll
-            for (int i = 0; i < 2; ++i) {
-              const int c = n * 8 + i;
-              if (c < begin || c >= end) s.at[m][n][2 * h + i] = kNegativeInfinity;
-            }
+            const int c = n * 8 + i;
+            if (c < begin || c >= end) s.at[m][n][2 * h + i] = kNegativeInfinity;
           }
         }
       }
     }
-    softmax(s, score.factor);
-    weights.template set<T>(s);
   }
 
-  // Scores become weights.
+  // Takes notice of the largest scores; what outputs shrink by, and whether any of the warp's do.
   template <int kKeys>
-  __device__ __forceinline__ void softmax(Products<kRowTiles, kKeys>& s, float factor) {
-    float shrink[kRowTiles][2];
+  __device__ __forceinline__ bool raise(const Products<kRowTiles, kKeys>& s, float factor,
+                                        float (&shrink)[kRowTiles][2]) {
     bool any = false;
 #pragma unroll
     for (int m = 0; m < kRowTiles; ++m) {
@@ -102,16 +96,23 @@ struct WarpAttention {
         any = any || shrink[m][h] != 1.0f;
       }
     }
-    if (__any_sync(0xffffffffu, any)) {
+    return __any_sync(0xffffffffu, any);
+  }
+
+  __device__ __forceinline__ void rescale(const float (&shrink)[kRowTiles][2]) {
 #pragma unroll
-      for (int m = 0; m < kRowTiles; ++m) {
+    for (int m = 0; m < kRowTiles; ++m) {
 #pragma unroll
-        for (int n = 0; n < kDim / 8; ++n) {
+      for (int n = 0; n < kDim / 8; ++n) {
 #pragma unroll
-          for (int i = 0; i < 4; ++i) o.at[m][n][i] *= shrink[m][i / 2];
-        }
+        for (int i = 0; i < 4; ++i) o.at[m][n][i] *= shrink[m][i / 2];
       }
     }
+  }
+
+  // Scores become weights.
+  template <int kKeys>
+  __device__ __forceinline__ void exponentiate(Products<kRowTiles, kKeys>& s, float factor) {
 #pragma unroll
     for (int m = 0; m < kRowTiles; ++m) {
 #pragma unroll
@@ -137,6 +138,29 @@ struct WarpAttention {
 #pragma unroll
       for (int h = 0; h < 2; ++h) state[m][h].sum = lanesSum<4>(state[m][h].sum);
     }
+  }
+};
+
+// With the queries as operands of mma.
+template <class T, int kDim, int kRowTiles, class Queries>
+struct WarpAttention : WarpSoftmax<T, kDim, kRowTiles> {
+  Queries q;
+
+  // Weights of the keys that lie in rows [row, row + kKeys) of the tile; seen(r) is asked only when
+  // `masked`.
+  template <int kKeys, class Seen, class Add>
+  __device__ __forceinline__ void weigh(const Score& score, const T* keys, int row, bool masked,
+                                        Seen&& seen, Add&& add,
+                                        Weights<kRowTiles, kKeys>& weights) {
+    Products<kRowTiles, kKeys> s;
+    s.clear();
+    multiplyByRows<kDim>(s, q, keys, row);
+    if (!score.plain) this->prepare(score, s, add);
+    if (masked) this->mask(s, seen);
+    float shrink[kRowTiles][2];
+    if (this->raise(s, score.factor, shrink)) this->rescale(shrink);
+    this->exponentiate(s, score.factor);
+    weights.template set<T>(s);
   }
 };
 

@@ -108,6 +108,7 @@ Naive naive(const Case& c, const Data& x, DType type);
 inline constexpr DType kTypes[] = {DType::f16, DType::bf16, DType::f32};
 std::vector<Case> attentionCases();  // of forward and backward
 std::vector<Case> featureCases();    // of these, with options that few calls have
+std::vector<Case> hopperCases();     // whose rings go around, for kernels of sm_90a
 std::vector<Case> decodeCases();
 
 }  // namespace longspan::attention_test

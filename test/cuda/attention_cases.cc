@@ -123,6 +123,25 @@ std::vector<Case> featureCases() {
   return cases;
 }
 
+std::vector<Case> hopperCases() {
+  std::vector<Case> cases;
+  const DType f = DType::f16, b = DType::bf16;
+  cases.push_back({"hopper", b, 1, 2, 1, 203, 650, 64, 64});
+  cases.push_back({"hopper causal", f, 1, 1, 1, 400, 400, 64, 40, true});
+  cases.push_back({"hopper lengths", b, 2, 1, 1, 150, 470, 128, 128, true, -1, -1, 0, 0, {431, 3}});
+  cases.push_back({"hopper window", f, 1, 1, 1, 300, 520, 128, 96, true, 90});
+  cases.push_back({"hopper widest", b, 1, 1, 1, 130, 300, 256, 256, true});
+  cases.push_back({"hopper softcap", f, 1, 1, 1, 150, 330, 64, 64, false, -1, -1, 2.0, 0.5});
+  Case packed{"hopper packed", b, 1, 2, 1, 260, 420, 64, 64, true};
+  packed.cuSeqlensQ = {0, 0, 97, 100, 260};
+  packed.cuSeqlensK = {0, 9, 200, 205, 420};
+  cases.push_back(packed);
+  packed.alibi = true;
+  packed.dropout = 0.2;
+  cases.push_back(packed);
+  return cases;
+}
+
 std::vector<Case> decodeCases() {
   std::vector<Case> cases;
   for (const DType t : kTypes) {

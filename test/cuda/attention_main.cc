@@ -1,6 +1,6 @@
 // The attention kernels against the naive formula in float64, over ragged shapes, schedules and
 // both modes of asynchrony of the emulator. Usage: attention_main
-// [forward|decode|backward|planted]...
+// [forward|hopper|decode|backward|planted|hopper planted]...
 //
 // A result passes when its error is at most twice (gradients: three times) that of the naive
 // formula with the same inputs and scores, weights and results rounded to their type; all schedules
@@ -91,10 +91,11 @@ void compare(const std::string& what, const std::vector<double>& got,
 // Runs the registered GPU kernel of an operator under every schedule; `results` reads the outputs.
 template <class P>
 std::vector<std::vector<double>> onGpu(P& p, const std::string& what,
-                                       std::vector<TensorView*> outputs) {
-  static const cuda::Gpu gpu{0, 9, 0, 4, 227 * 1024};
+                                       std::vector<TensorView*> outputs, int capability = 90,
+                                       int seeds = 3) {
+  const cuda::Gpu gpu{0, capability / 10, capability % 10, 4, 227 * 1024};
   std::vector<std::vector<double>> first;
-  for (int schedule = 0; schedule < 6; ++schedule) {
+  for (int schedule = 0; schedule < 2 * seeds; ++schedule) {
     auto settings = emulator::settings();
     settings.seed = static_cast<uint64_t>(schedule / 2 + 1);
     settings.lateAsync = schedule % 2 == 0;
@@ -174,7 +175,7 @@ void place(P& p, const Case& c, Data& x, const Integers& integers) {
 }
 
 // What lies behind a query must not change a bit of it: `got` with other keys and values there.
-void causality(const Case& c, Data& x, ops::Attention& p,
+void causality(const Case& c, Data& x, ops::Attention& p, int capability,
                const std::vector<std::vector<double>>& got) {
   const int64_t cut = c.n / 2;
   for (Array* a : {&x.k, &x.v}) {
@@ -186,7 +187,7 @@ void causality(const Case& c, Data& x, ops::Attention& p,
   }
   p.k = x.k.onDevice(c.dtype, c.shift, c.pad);
   p.v = x.v.onDevice(c.dtype, c.shift, c.pad);
-  const auto other = onGpu(p, "causality " + c.text(), {&p.o, &p.lse});
+  const auto other = onGpu(p, "causality " + c.text(), {&p.o, &p.lse}, capability);
   if (other.empty()) return;
   for (size_t i = 0; i < other[1].size(); ++i) {
     if (static_cast<int64_t>(i) % c.n <= cut && other[1][i] != got[1][i]) {
@@ -201,7 +202,7 @@ void causality(const Case& c, Data& x, ops::Attention& p,
   }
 }
 
-void forward(const Case& c) {
+void forward(const Case& c, int capability, int seeds = 3) {
   Data x(c, 1);
   const Naive truth = naive(c, x, DType::f64), rough = naive(c, x, c.dtype);
   x.poison(c);
@@ -210,14 +211,21 @@ void forward(const Case& c) {
   place(p, c, x, integers);
   p.withLse = true;
   check(p.validate(), c.text());
-  const auto got = onGpu(p, "forward " + c.text(), {&p.o, &p.lse});
+  const std::string what = " sm_" + std::to_string(capability) + " " + c.text();
+  const auto got = onGpu(p, "forward" + what, {&p.o, &p.lse}, capability, seeds);
   if (got.empty()) return;
-  compare("forward o " + c.text(), got[0], truth.o, rough.o, 2, c.dtype);
-  compare("forward lse " + c.text(), got[1], truth.lse, rough.lse, 2, DType::f32);
+  compare("forward o" + what, got[0], truth.o, rough.o, 2, c.dtype);
+  compare("forward lse" + what, got[1], truth.lse, rough.lse, 2, DType::f32);
   if (c.causal && c.n == c.m && c.keyLengths.empty() && c.queryLengths.empty() && !c.packed() &&
       c.prefixLengths.empty()) {
-    causality(c, x, p, got);
+    causality(c, x, p, capability, got);
   }
+}
+
+// 16-bit operands have kernels of their own on sm_90a.
+void forward(const Case& c) {
+  forward(c, 80);
+  if (c.dtype != DType::f32) forward(c, 90);
 }
 
 void decode(const Case& c) {
@@ -282,7 +290,7 @@ int main(int argc, char** argv) {
   using namespace longspan;
   using namespace longspan::attention_test;
   std::vector<std::string> groups(argv + 1, argv + argc);
-  if (groups.empty()) groups = {"forward", "decode", "backward"};
+  if (groups.empty()) groups = {"forward", "hopper", "decode", "backward"};
   for (const std::string& group : groups) {
     if (group == "forward") {
       for (const Case& c : attentionCases()) forward(c);
@@ -297,6 +305,15 @@ int main(int argc, char** argv) {
         backward(some, false, true);
         backward(some, true, false);
       }
+    } else if (group == "hopper") {
+      for (const Case& c : hopperCases()) forward(c, 90, 20);
+    } else if (group == "hopper planted") {
+      forward({"planted", DType::bf16, 1, 1, 1, 200, 500, 64, 64}, 90);
+      Case wide{"planted", DType::bf16, 1, 1, 1, 140, 450, 128, 128, true};
+      wide.keyLengths = {420};
+      forward(wide, 90);
+      wide.n = 150, wide.causal = false, wide.queryLengths = {130};
+      forward(wide, 90);
     } else if (group == "planted") {
       for (const DType t : {DType::bf16, DType::f32}) {
         const Case square{"planted", t, 1, 1, 1, 140, 140, 64, 64};
