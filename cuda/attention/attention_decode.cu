@@ -3,7 +3,8 @@
 //
 // Cost per visible key and row: 2 (D + Dv) FLOPs. Bytes: the valid part of the cache once; with
 // more than 16 rows (f32: 8) again from L2 for every further 16; one state of (Dv + 2) floats per
-// row and split, written and read.
+// row and split, written and read; 4 bytes per key and key head of a paged cache. Bias, ALiBi and
+// sinks as in pairs.cuh.
 //
 // Predicted for an H200 (4.3 TB/s): 85 % of the copy bandwidth for 16-bit caches of 8192 tokens and
 // more than 64 (batch, key head) pairs, 80 % for f32; a launch of some microseconds below that. Not
@@ -17,16 +18,16 @@ namespace {
 
 struct DecodePlan {
   int64_t items;
-  int rowTiles, splits;
+  int rowTiles, stateRows;
+  ops::DecodeSplits splits;
 
   DecodePlan(const ops::AttentionDecode& p, const Gpu& gpu) {
     const int64_t rows = rowsPerTile(p), lanes = p.queryHeads() / p.keyHeads() * p.queries();
     rowTiles = static_cast<int>((lanes + rows - 1) / rows);
+    stateRows = static_cast<int>(std::min(rows, lanes));
     items = p.batch() * p.keyHeads() * rowTiles;
     // Two waves of blocks: enough to fill the GPU and even out, few enough to merge cheaply.
-    const int64_t wanted = (4 * gpu.multiprocessors + items - 1) / std::max<int64_t>(items, 1);
-    const int64_t most = std::clamp<int64_t>(p.keys() / kLeastSplitKeys, 1, kMostSplits);
-    splits = static_cast<int>(std::clamp<int64_t>(wanted, 1, most));
+    splits = p.plan((4 * gpu.multiprocessors + items - 1) / std::max<int64_t>(items, 1));
   }
   static int rowsPerTile(const ops::AttentionDecode& p) {
     return p.q.dtype == DType::f32 ? DecodeTile32<64>::kRows : DecodeTile<bf16, 64>::kRows;
@@ -65,9 +66,8 @@ Status run(const DecodeArguments& a, int64_t items, cudaStream_t stream) {
 
 size_t attentionDecodeWorkspace(const ops::AttentionDecode& p, const Gpu& gpu) {
   const DecodePlan plan(p, gpu);
-  if (plan.splits == 1) return 0;
-  return static_cast<size_t>(plan.items * plan.splits * DecodePlan::rowsPerTile(p) *
-                             (p.valueDim() + 2)) *
+  if (plan.splits.count == 1) return 0;
+  return static_cast<size_t>(plan.items * plan.splits.count * plan.stateRows * (p.valueDim() + 2)) *
          sizeof(float);
 }
 
@@ -79,7 +79,11 @@ Status attentionDecode(const ops::AttentionDecode& p, Context& context) {
                           p.lse.defined() ? p.lse.data<float>() : nullptr,
                           reinterpret_cast<float*>(context.workspace.data),
                           plan.rowTiles,
-                          plan.splits};
+                          plan.stateRows,
+                          static_cast<int>(plan.splits.count),
+                          static_cast<int>(plan.splits.parts),
+                          static_cast<int>(plan.splits.least),
+                          Pages(p)};
   if (p.q.dtype == DType::f16) return run<f16>(a, plan.items, context.stream);
   if (p.q.dtype == DType::bf16) return run<bf16>(a, plan.items, context.stream);
   return run<float>(a, plan.items, context.stream);

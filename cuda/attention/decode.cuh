@@ -5,10 +5,16 @@
 // that these rows see are split among blocks; a block leaves its maxima, sums and unnormalised
 // outputs in the workspace and attentionDecodeMerge adds them up in the order of the splits.
 //
-// The number of splits follows from shapes and the GPU (so a captured graph stays valid); what a
-// split covers follows from the lengths on the device.
+// The number of splits follows from shapes and the GPU (so a captured graph stays valid), unless
+// the call fixes it; what a split covers follows from the lengths on the device.
+//
+// Keys of a paged cache are looked up in a table of pages on the device. Where the CPU reports an
+// error a kernel cannot: an entry whose length is beyond its table, or that has a key in a page
+// that does not exist, gets NaN, and nothing is read there.
 #pragma once
 
+#include "cpp/ops/attention/attention_decode.h"
+#include "cuda/attention/pairs.cuh"
 #include "cuda/attention/planted.cuh"
 #include "cuda/attention/problem.cuh"
 #include "cuda/attention/softmax.cuh"
@@ -16,18 +22,45 @@
 
 namespace longspan::cuda {
 
-inline constexpr int kMostSplits = 128;
-inline constexpr int kLeastSplitKeys = 256;
-inline constexpr int kSplitStep = 64;  // splits begin at multiples of it
+// Pages of keys and values (cpp/ops/attention/problem.h), or none.
+struct Pages {
+  static constexpr int kUnread = -1, kLost = -2;  // instead of a page
+  const int32_t* table = nullptr;
+  int64_t entryStep = 0, pageStep = 0;
+  int rows = 1, count = 0;  // rows of a page, pages
+
+  Pages() = default;
+  explicit Pages(const ops::AttentionDecode& p) {
+    if (!p.paged()) return;
+    table = p.pageTable.data<int32_t>();
+    entryStep = p.pageTable.stride[0], pageStep = p.pageTable.stride[1];
+    rows = static_cast<int>(p.k.shape[2]), count = static_cast<int>(p.k.shape[0]);
+  }
+  __device__ __forceinline__ bool any() const { return table != nullptr; }
+  // The page of a key in `keys`.
+  __device__ __forceinline__ int pageOf(int b, int key, Range keys) const {
+    if (key < keys.begin || key >= keys.end) return kUnread;
+    const int page = table[b * entryStep + key / rows * pageStep];
+    return page >= 0 && page < count ? page : kLost;
+  }
+};
 
 struct DecodeArguments {
   Problem problem;
   Operand o;
   float* lse;     // [B, Hq, T] or null
   float* states;  // per (item, split): outputs [rows][valueDim], then maxima [rows], sums [rows]
-  int rowTiles, splits;
+  int rowTiles, stateRows;
+  int splits, parts, least;  // ops::DecodeSplits
+  Pages pages;
 
   __device__ __forceinline__ int lanes() const { return problem.group() * problem.queries; }
+  // Whether the length of entry b cannot be that of its pages.
+  __device__ __forceinline__ bool overflows(int b) const {
+    if (!pages.any()) return false;
+    const int length = problem.keyLengths[b * problem.keyLengthStep];
+    return length < 0 || length > problem.keys;
+  }
 };
 
 // A block's place: grid is splits, then row tiles, then key heads, then batch entries.
@@ -45,20 +78,25 @@ struct DecodePlace {
 
 // The keys of one split.
 template <class Mask>
-__device__ __forceinline__ Range splitKeys(const Mask& mask, int splits, int split) {
+__device__ __forceinline__ Range splitKeys(const Mask& mask, const DecodeArguments& a, int split) {
+  constexpr int kSplitStep = ops::AttentionDecode::kSplitStep;
   const Range all = mask.keysOf(0, mask.queries);
   if (all.empty()) return {};
   const int begin = all.begin / kSplitStep * kSplitStep;
   const int steps = (all.end - begin + kSplitStep - 1) / kSplitStep;
-  const int share = max((steps + splits - 1) / splits * kSplitStep, kLeastSplitKeys);
+  const int share = max((steps + a.parts - 1) / a.parts * kSplitStep, a.least);
   if (split > (all.end - begin) / share) return {};
   return {max(all.begin, begin + split * share), min(all.end, begin + (split + 1) * share)};
 }
 
-// `rows` of a tile, which have states even where they do not exist.
-__device__ __forceinline__ float* stateOf(const DecodeArguments& a, int rows, int64_t item,
-                                          int split) {
-  return a.states + (item * a.splits + split) * rows * (a.problem.valueDim + 2);
+__device__ __forceinline__ float* stateOf(const DecodeArguments& a, int64_t item, int split) {
+  return a.states + (item * a.splits + split) * a.stateRows * (a.problem.valueDim + 2);
+}
+
+// What a row has instead of a state when keys are lost: whatever it is merged with becomes NaN.
+__device__ __forceinline__ void lose(RowState& state) {
+  state.top = 0;
+  state.sum = NAN;
 }
 
 // Where a row's result goes.
@@ -84,7 +122,7 @@ __device__ __forceinline__ void mergeWarps(const DecodeArguments& a, const Decod
                                            const float* outputs, const float* tops,
                                            const float* sums) {
   const Problem& p = a.problem;
-  float* const state = stateOf(a, kRows, place.item, place.split);
+  float* const state = stateOf(a, place.item, place.split);
   const int rows = min(kRows, a.lanes() - place.rowTile * kRows);
   for (int at = threadIdx.x; at < rows * kDim; at += 32 * kWarps) {
     const int r = at / kDim, column = at % kDim;
@@ -101,12 +139,13 @@ __device__ __forceinline__ void mergeWarps(const DecodeArguments& a, const Decod
     if (a.splits > 1) {
       if (column < p.valueDim) state[r * p.valueDim + column] = o;
       if (column == 0) {
-        state[kRows * p.valueDim + r] = whole.top;
-        state[kRows * (p.valueDim + 1) + r] = whole.sum;
+        state[a.stateRows * p.valueDim + r] = whole.top;
+        state[a.stateRows * (p.valueDim + 1) + r] = whole.sum;
       }
     } else {
       const DecodeTarget<T> target(p, place.g, place.rowTile * kRows + r);
-      if (column < p.valueDim) target.store(a, place.b, column, o * whole.inverse());
+      const float factor = p.finish(whole, p.entry(place.b), target.h, target.token);
+      if (column < p.valueDim) target.store(a, place.b, column, o * factor);
       if (column == 0) target.storeLse(a, place.b, whole.logSumExp());
     }
   }
@@ -128,17 +167,17 @@ __global__ void __launch_bounds__(128)
 
   RowState whole;
   for (int s = lane; s < a.splits; s += 32) {
-    whole.top = fmaxf(whole.top, stateOf(a, tileRows, item, s)[tileRows * p.valueDim + inTile]);
+    whole.top = fmaxf(whole.top, stateOf(a, item, s)[a.stateRows * p.valueDim + inTile]);
   }
   whole.top = lanesMax<32>(whole.top);
   constexpr int kColumns = 8;  // 256 / 32
   float o[kColumns] = {};
   for (int s = 0; s < a.splits; ++s) {
-    const float* state = stateOf(a, tileRows, item, s);
-    const float top = state[tileRows * p.valueDim + inTile];
+    const float* state = stateOf(a, item, s);
+    const float top = state[a.stateRows * p.valueDim + inTile];
     if (top == kNegativeInfinity) continue;
     const float factor = ptx::exp2Approx(top - whole.base());
-    whole.sum = fmaf(state[tileRows * (p.valueDim + 1) + inTile], factor, whole.sum);
+    whole.sum = fmaf(state[a.stateRows * (p.valueDim + 1) + inTile], factor, whole.sum);
 #pragma unroll
     for (int i = 0; i < kColumns; ++i) {
       const int column = lane + 32 * i;
@@ -147,10 +186,11 @@ __global__ void __launch_bounds__(128)
   }
   dispatchNarrow(dtype, [&](auto tag) {
     const DecodeTarget<typename decltype(tag)::type> target(p, g, r);
+    const float factor = p.finish(whole, p.entry(b), target.h, target.token);
 #pragma unroll
     for (int i = 0; i < kColumns; ++i) {
       const int column = lane + 32 * i;
-      if (column < p.valueDim) target.store(a, b, column, o[i] * whole.inverse());
+      if (column < p.valueDim) target.store(a, b, column, o[i] * factor);
     }
     if (lane == 0) target.storeLse(a, b, whole.logSumExp());
   });

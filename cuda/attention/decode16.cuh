@@ -15,14 +15,47 @@ struct DecodeTile {
   static constexpr int kRows = 16, kKeys = 16;
   static constexpr int kWarps = kDim <= 128 ? 4 : 2, kThreads = 32 * kWarps;
   static constexpr int kStages = kDim == 64 ? 4 : 2;
+  static constexpr int kBlocks = kDim <= 128 ? 3 : 4;  // of a multiprocessor
   static constexpr int kTile = kKeys * kDim;
   using Queries = std::conditional_t<kDim <= 128, HeldRows<T, kDim, 1>, SharedRows<T, kDim, 1>>;
   static constexpr int kSharedBytes =
       (kRows * kDim + kWarps * kStages * 2 * kTile) * static_cast<int>(sizeof(T));
 };
 
+// Fills tiles of keys and values from pages: lane r < kKeys knows the page and row of key r. Rows
+// without a page, and columns beyond the width, become zeros. The caller commits.
+template <int kDim, int kKeys, class T>
+__device__ __forceinline__ void loadFromPages(T* keys, const Operand& k, int dim, T* values,
+                                              const Operand& v, int valueDim, int head, int page,
+                                              int row) {
+  constexpr uint32_t kAll = 0xffffffffu;
+  constexpr int kChunks = kDim / 8, kStep = 32 / kChunks;
+  const int lane = threadIdx.x % 32, chunk = lane % kChunks;
+#pragma unroll 1  // registers are short
+  for (int r = lane / kChunks; r < kKeys; r += kStep) {
+    const int from = __shfl_sync(kAll, page, r), at = __shfl_sync(kAll, row, r);
+    const auto load = [&](T* tile, const Operand& t, int width) {
+      T* const to = chunkAt<kDim>(tile, r, chunk);
+      const Rows<T> rows = rowsOf<T>(t, max(from, 0), head, width);
+      const int left = from < 0 ? 0 : width - chunk * 8;
+      if (rows.aligned) {
+        ptx::copyAsyncZeroFill<16>(to, rows.data + at * rows.stride + chunk * 8,
+                                   clampTo(left, 0, 8) * 2);
+        return;
+      }
+      Vector<T, 8> piece;
+#pragma unroll
+      for (int e = 0; e < 8; ++e) piece.at[e] = e < left ? rows.at(at, chunk * 8 + e) : T{};
+      *reinterpret_cast<Vector<T, 8>*>(to) = piece;
+    };
+    load(keys, k, dim);
+    load(values, v, valueDim);
+  }
+}
+
 template <class Tile, class Mask>
-__global__ void __launch_bounds__(Tile::kThreads) attentionDecode16(DecodeArguments a) {
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
+    attentionDecode16(DecodeArguments a) {
   using T = typename Tile::T;
   constexpr int kDim = Tile::kDim, kKeys = Tile::kKeys, kRows = Tile::kRows,
                 kStages = Tile::kStages, kWarps = Tile::kWarps;
@@ -34,17 +67,31 @@ __global__ void __launch_bounds__(Tile::kThreads) attentionDecode16(DecodeArgume
   T* const stages = queries + kRows * kDim + warp * kStages * 2 * Tile::kTile;  // of this warp
 
   const Mask mask = p.band(place.b);
-  const Range keys = splitKeys(mask, a.splits, place.split);
+  const Range keys = splitKeys(mask, a, place.split);
   const Rows<T> k = rowsOf<T>(p.k, place.b, place.g, p.dim);
   const Rows<T> v = rowsOf<T>(p.v, place.b, place.g, p.valueDim);
   const int begin = keys.begin / kKeys * kKeys;
   const int tiles = keys.empty() ? 0 : (keys.end - begin + kKeys - 1) / kKeys;
+  // Of a paged cache the page of key lane % kKeys of the tile that is loaded next: it is asked for
+  // one tile ahead.
+  const auto keyOf = [&](int i) { return begin + (i * kWarps + warp) * kKeys + lane % kKeys; };
+  const bool paged = a.pages.any();
+  int page = paged ? a.pages.pageOf(place.b, keyOf(0), keys) : 0;
+  bool lost = a.overflows(place.b);
   const auto load = [&](int i) {  // the warp's i-th tile
     const int tile = i * kWarps + warp;
     if (tile < tiles) {
       T* stage = stages + i % kStages * 2 * Tile::kTile;
-      loadTile<kDim, kKeys, 32>(stage, k, begin + tile * kKeys, keys.end, lane);
-      loadTile<kDim, kKeys, 32>(stage + Tile::kTile, v, begin + tile * kKeys, keys.end, lane);
+      if (paged) {
+        const int now = page, row = keyOf(i) % a.pages.rows;
+        page = a.pages.pageOf(place.b, keyOf(i + 1), keys);
+        lost = lost || now == Pages::kLost;
+        loadFromPages<kDim, kKeys>(stage, p.k, p.dim, stage + Tile::kTile, p.v, p.valueDim, place.g,
+                                   now, row);
+      } else {
+        loadTile<kDim, kKeys, 32>(stage, k, begin + tile * kKeys, keys.end, lane);
+        loadTile<kDim, kKeys, 32>(stage + Tile::kTile, v, begin + tile * kKeys, keys.end, lane);
+      }
     }
     ptx::copyCommit();  // also an empty group: the count of groups in flight stays the same
   };
@@ -86,11 +133,27 @@ __global__ void __launch_bounds__(Tile::kThreads) attentionDecode16(DecodeArgume
           const Range seen = mask.from(first).keysOf(token, token + 1);
           return Range{max(seen.begin, keys.begin - first), min(seen.end, keys.end - first)};
         },
-        [](auto&&) {}, weights);
+        [&](auto&& forEach) {
+    // The two rows of a thread may be of two heads.
+#pragma unroll
+          for (int h = 0; h < 2; ++h) {
+            const DecodeTarget<T> row(p, place.g, min(firstRow + state.rowOf(0, h), lanes - 1));
+            addTerms<T, false>(p, Sequence{mask, place.b}, row.h, [&](auto&& f) {
+              forEach([&](float& score, int r, int c) {
+                if (r % 16 / 8 == h) f(score, row.token, first + c);
+              });
+            });
+          }
+        },
+        weights);
     multiplyByColumns<kDim>(state.o, weights, stage + Tile::kTile, 0);
   }
   ptx::copyWait<0>();
   state.finish();
+  if (__any_sync(0xffffffffu, lost)) {
+    lose(state.state[0][0]);
+    lose(state.state[0][1]);
+  }
   // The warps' states take the place of the stages.
   if constexpr (!kPlanted<Planted::decodeReuseBarrier>) __syncthreads();
   float* const outputs = reinterpret_cast<float*>(shared);  // [kWarps][kRows][kDim]

@@ -69,9 +69,7 @@ __global__ void __launch_bounds__(Tile::kThreads) attentionDecode32(DecodeArgume
   const DecodePlace place(a);
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const Mask mask = p.band(place.b);
-  const Range keys = splitKeys(mask, a.splits, place.split);
-  const Rows<float> k = rowsOf<float>(p.k, place.b, place.g, p.dim);
-  const Rows<float> v = rowsOf<float>(p.v, place.b, place.g, p.valueDim);
+  const Range keys = splitKeys(mask, a, place.split);
 
   const int firstRow = place.rowTile * kRows, lanes = a.lanes();
   float q[kRows][kEach], o[kRows][kEach];
@@ -85,14 +83,27 @@ __global__ void __launch_bounds__(Tile::kThreads) attentionDecode32(DecodeArgume
   }
   // Of this lane's row; the sum is over this lane's keys.
   RowState state;
-  const int token = (firstRow + lane / kKeys) % p.queries;
+  const DecodeTarget<float> row(p, place.g, min(firstRow + lane / kKeys, lanes - 1));
+  bool lost = a.overflows(place.b);
 
   for (int key = keys.begin + warp * kKeys; key < keys.end; key += kWarps * kKeys) {
+    // Where key lane % kKeys lies.
+    const int mine = key + lane % kKeys;
+    int entry = mine < keys.end ? place.b : Pages::kUnread, at = mine;
+    if (a.pages.any()) {
+      entry = a.pages.pageOf(place.b, mine, keys), at = mine % a.pages.rows;
+      lost = lost || entry == Pages::kLost;
+    }
+    const auto loadRow = [&](float(&x)[kEach], const Operand& t, int width, int c) {
+      const int from = __shfl_sync(0xffffffffu, entry, c);
+      loadLane<kDim>(x, rowsOf<float>(t, max(from, 0), place.g, width),
+                     __shfl_sync(0xffffffffu, at, c), from >= 0);
+    };
     float scores[32];
 #pragma unroll
     for (int c = 0; c < kKeys; ++c) {
       float x[kEach];
-      loadLane<kDim>(x, k, key + c, key + c < keys.end);
+      loadRow(x, p.k, p.dim, c);
 #pragma unroll
       for (int r = 0; r < kRows; ++r) {
         float sum = 0;
@@ -103,13 +114,16 @@ __global__ void __launch_bounds__(Tile::kThreads) attentionDecode32(DecodeArgume
     }
     float value[kKeys][kEach];
 #pragma unroll
-    for (int c = 0; c < kKeys; ++c) loadLane<kDim>(value[c], v, key + c, key + c < keys.end);
+    for (int c = 0; c < kKeys; ++c) loadRow(value[c], p.v, p.valueDim, c);
 
     transposedSum(scores);
     float s = scores[0];
-    if (!p.score.plain) s = p.score.prepare(s);
-    const int mine = key + lane % kKeys;
-    if (mine >= keys.end || !mask.sees(token, mine)) s = kNegativeInfinity;
+    if (!p.score.plain) {
+      s = p.score.prepare(s);
+      addTerms<float, false>(p, Sequence{mask, place.b}, row.h,
+                             [&](auto&& f) { f(s, row.token, mine); });
+    }
+    if (mine >= keys.end || !mask.sees(row.token, mine)) s = kNegativeInfinity;
     const float shrink = state.raise(lanesMax<kKeys>(s) * p.score.factor);
     if (__any_sync(0xffffffffu, shrink != 1.0f)) {
 #pragma unroll
@@ -132,6 +146,7 @@ __global__ void __launch_bounds__(Tile::kThreads) attentionDecode32(DecodeArgume
     }
   }
   state.sum = lanesSum<kKeys>(state.sum);
+  if (__any_sync(0xffffffffu, lost)) lose(state);
 
   float* const outputs = reinterpret_cast<float*>(shared);  // [kWarps][kRows][kDim]
   float* const tops = outputs + kWarps * kRows * kDim;      // [kWarps][kRows]

@@ -1,47 +1,31 @@
 // Rotary position embedding (Su et al. 2021). First a table of cosines and sines, one per position
 // and pair, then the rotation.
 //
-// An angle is kept as a number of turns in f64 and reduced to a fraction of a turn there, so that
-// positions up to 2^31 lose nothing; the fraction goes through f32 polynomials. A thread of the
-// first kernel owns one frequency, whose power it takes once, and goes through positions. Cost: 8
-// bytes written per position and pair, 30 FLOPs of which 4 in f64; x is read and written once, 6
-// FLOPs per pair, the table coming from the cache where heads share it. H200: 85 % of copy speed.
-// Not yet run on hardware.
-#include <cmath>
-
-#include "cpp/ops/dense/rotary.h"
+// A thread of the first kernel owns one frequency, whose power it takes once, and goes through
+// positions. Cost: 8 bytes written per position and pair, 30 FLOPs (rotary.cuh); x is read and
+// written once, 6 FLOPs per pair, the table coming from the cache where heads share it. H200: 85 %
+// of copy speed. Not yet run on hardware.
+#include "cuda/dense/rotary.cuh"
 #include "cuda/elementwise.cuh"
 
 namespace longspan::cuda {
 namespace {
 
-constexpr double kTurn = 6.283185307179586476925286766559;
-
 struct Angles {
   const int32_t *positions, *offset;  // or null
-  const float* frequencies;           // or null; a GPU takes no f64, see operator.h
-  int64_t batchStep, step, frequencyStep;
+  int64_t batchStep, step;
   int64_t places, length, half;  // rows of the table, positions per batch entry, pairs
-  int32_t dim;
-  double base;
+  Turns turns;
   float sign;     // -1 turns back
   float2* table;  // (places, half): cosine, sine
 };
-
-// In turns per position.
-__device__ __forceinline__ double frequencyOf(const Angles& a, int64_t pair) {
-  if (a.frequencies == nullptr) {
-    return pow(a.base, -2.0 * static_cast<double>(pair) / a.dim) / kTurn;
-  }
-  return static_cast<double>(a.frequencies[pair * a.frequencyStep]) / kTurn;
-}
 
 __global__ void __launch_bounds__(kThreads) anglesKernel(const __grid_constant__ Angles a) {
   // Threads of a block lie beside each other along the pairs, 32 at a time.
   const int64_t pair = int64_t{blockIdx.x} * 32 + threadIdx.x % 32;
   const int64_t shift = a.offset != nullptr ? *a.offset : 0;
   if (pair >= a.half) return;
-  const double turns = frequencyOf(a, pair);
+  const double turns = a.turns.ofPair(pair);
   constexpr int kRows = kThreads / 32;
   for (int64_t place = int64_t{blockIdx.y} * kRows + threadIdx.x / 32; place < a.places;
        place += int64_t{gridDim.y} * kRows) {
@@ -49,21 +33,8 @@ __global__ void __launch_bounds__(kThreads) anglesKernel(const __grid_constant__
     if (a.positions != nullptr) {
       position = a.positions[place / a.length * a.batchStep + place % a.length * a.step];
     }
-    const double turn = static_cast<double>(position + shift) * turns;
-    const double part = 4 * (turn - rint(turn));  // quarters of a turn, |part| <= 2
-    const double quarter = rint(part);
-    const auto x = static_cast<float>((part - quarter) * (kTurn / 4));  // |x| <= pi / 4
-    const float q = x * x;
-    const float s =
-        x + x * (q * (((q * (1.0f / 362880) - 1.0f / 5040) * q + 1.0f / 120) * q - 1.0f / 6));
-    const float c =
-        1.0f +
-        q * ((((q * (-1.0f / 3628800) + 1.0f / 40320) * q - 1.0f / 720) * q + 1.0f / 24) * q -
-             0.5f);
-    const int k = static_cast<int>(quarter) & 3;
-    const float cosine = (k & 1) != 0 ? s : c, sine = (k & 1) != 0 ? c : s;
     a.table[place * a.half + pair] =
-        make_float2(k == 1 || k == 2 ? -cosine : cosine, a.sign * (k >= 2 ? -sine : sine));
+        cosineAndSine(static_cast<double>(position + shift) * turns, a.sign);
   }
 }
 
@@ -107,10 +78,7 @@ __device__ __forceinline__ void turn(const Rotation& r, const T* x, T* y, const 
 #pragma unroll
   for (int i = 0; i < kRotaryLanes; ++i) {
     if (i >= n) continue;
-    const float2 t = angle[pair + i];
-    const float u = toFloat(a.at[i]), v = toFloat(b.at[i]);
-    a.at[i] = fromFloat<T>(u * t.x - v * t.y);
-    b.at[i] = fromFloat<T>(v * t.x + u * t.y);
+    turnPair(angle[pair + i], a.at[i], b.at[i]);
   }
   if (r.interleaved && r.vector) {
     Vector<T, kRotaryLanes> low, high;
@@ -172,15 +140,10 @@ Status makeTable(const ops::Rotary& p, float2* table, Context& context) {
     a.step = p.positions.strideOf(-1);
   }
   if (p.offset.defined()) a.offset = p.offset.data<int32_t>();
-  if (p.frequencies.defined()) {
-    a.frequencies = p.frequencies.data<float>();
-    a.frequencyStep = p.frequencies.strideOf(0);
-  }
   a.length = p.x.shape[p.axis];
   a.places = perBatch ? p.positions.numel() : a.length;
   a.half = p.dim / 2;
-  a.dim = static_cast<int32_t>(p.dim);
-  a.base = p.base;
+  a.turns = Turns(p);
   a.sign = p.inverse ? -1.f : 1.f;
   a.table = table;
   const auto across = static_cast<uint32_t>((a.half + 31) / 32);

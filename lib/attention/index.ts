@@ -9,7 +9,13 @@ export {
   MaskValue,
   type PatternOptions,
 } from './block-mask/index.js';
-export { type AttentionDecodeOptions, attentionDecode } from './decode.js';
+export {
+  type AttentionDecodeOptions,
+  attentionDecode,
+  attentionDecodeShared,
+  type DecodingCache,
+} from './decode.js';
+export type { AppendRotary } from './kv-append.js';
 export { KvCache, type KvCacheOptions } from './kv-cache.js';
 export { mergeAttention } from './merge.js';
 export type {
@@ -18,4 +24,5 @@ export type {
   ForQueriesAndKeys,
   SequenceBoundaries,
 } from './options.js';
+export { PagedKvCache, type PagedKvCacheOptions } from './paged-kv-cache.js';
 export type { AttentionConfig, AttentionSupport } from './supported.js';

@@ -8,15 +8,7 @@ import { ArgumentError } from '../core/errors.js';
 import { checkOptions } from '../core/options.js';
 import { keep } from '../core/scope.js';
 import type { Tensor } from '../core/tensor.js';
-
-const appendCall = nativeOperator('kvCacheAppend', {
-  keys: field.inout,
-  values: field.inout,
-  lengths: field.inout,
-  k: field.input,
-  v: field.input,
-  counts: field.optional,
-});
+import { type AppendRotary, appendTokens } from './kv-append.js';
 
 const truncateCall = nativeOperator('kvCacheTruncate', {
   lengths: field.inout,
@@ -128,12 +120,24 @@ export class KvCache {
    * @param v new values, [B, H, T, Dv]
    * @param options.counts i32[B]: how many of the T tokens each entry takes, for ragged prompts padded at
    *   the end. Default: all
+   * @param options.rotary rotates the keys, and queries beside them, in the same pass: bit for bit what
+   *   `rotary` gives at these positions
+   * @returns the rotated queries, [B, Hq, T, D], where `rotary` has any, else null
    */
-  append(k: Tensor, v: Tensor, options: { counts?: Tensor } = {}): void {
-    checkOptions('KvCache.append', options, ['counts']);
-    const { keys, values, lengths } = this;
-    appendCall({ keys, values, lengths, k, v, counts: options.counts });
-    for (const t of [keys, values, lengths]) t.storage.version++;
+  append(
+    k: Tensor,
+    v: Tensor,
+    options: { counts?: Tensor; rotary: AppendRotary & { queries: Tensor } },
+  ): Tensor;
+  append(k: Tensor, v: Tensor, options?: { counts?: Tensor; rotary?: AppendRotary }): Tensor | null;
+  append(
+    k: Tensor,
+    v: Tensor,
+    options: { counts?: Tensor; rotary?: AppendRotary } = {},
+  ): Tensor | null {
+    checkOptions('KvCache.append', options, ['counts', 'rotary']);
+    const { counts = null, rotary } = options;
+    return appendTokens('KvCache.append', this, k, v, counts, rotary);
   }
 
   /** Forgets the tokens from position `length` on; entries that are shorter stay as they are. */

@@ -52,6 +52,13 @@ export interface StateShape {
   readonly device: Device;
 }
 
+/** The rotary embedding of queries and keys, as `rotary` takes it. */
+export interface RotaryTurns {
+  readonly dim: number;
+  readonly base: number;
+  readonly interleaved: boolean;
+}
+
 /** What a mechanism remembers of the tokens decoded so far. Survives `tidy`. */
 export interface MechanismState {
   /** Memory it holds, in bytes. */
@@ -95,6 +102,8 @@ export abstract class Mechanism extends Module {
   readonly cross: boolean = false;
   /** Whether it honours `segmentIds`. */
   readonly segments: boolean = false;
+  /** Whether {@link step} takes `turns`. */
+  readonly rotates: boolean = false;
 
   /**
    * @param q [B, H, N, D], any strides
@@ -131,10 +140,18 @@ export abstract class Mechanism extends Module {
    * of `forward` over the whole sequence. T is 1 while generating, more for a prompt.
    *
    * @param q [B, H, T, D], and so on for k and v
+   * @param turns queries and keys are not rotated yet: the mechanism does it, at the positions that its
+   *   state counts. Only for mechanisms that declare `rotates`
    * @returns [B, H, T, Dv]
    * @throws UnsupportedError when the mechanism cannot decode
    */
-  step(_q: Tensor, _k: Tensor, _v: Tensor, _state: MechanismState): Tensor {
+  step(
+    _q: Tensor,
+    _k: Tensor,
+    _v: Tensor,
+    _state: MechanismState,
+    _turns?: RotaryTurns | null,
+  ): Tensor {
     throw this.cannotDecode();
   }
 

@@ -30,6 +30,8 @@ struct Case {
   bool wideBias = false;                                      // in f32
   bool alibi = false, sinks = false;
   double dropout = 0;
+  int64_t pageSize = 0;  // of a paged cache
+  int64_t splits = 0;    // of decoding
 
   bool packed() const { return !cuSeqlensQ.empty(); }
   double factor() const { return scale != 0 ? scale : 1 / std::sqrt(static_cast<double>(d)); }

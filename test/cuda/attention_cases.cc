@@ -157,6 +157,28 @@ std::vector<Case> decodeCases() {
     cases.push_back({"softcap", t, 1, 1, 1, 1, 80, 16, 16, true, -1, -1, 2.0, 0.5, {77}});
     cases.push_back(
         {"unaligned", t, 1, 2, 1, 1, 80, 33, 35, true, -1, -1, 0, 0, {77}, {}, false, 1, 1});
+    for (const int64_t pageSize : {1, 6, 16, 100}) {
+      Case paged{"pages", t, 2, 6, 2, 2, 300, 64, 64, true, -1, -1, 0, 0, {300, 41}, {2, 1}};
+      paged.pageSize = pageSize;
+      paged.splits = 3;
+      cases.push_back(paged);
+    }
+    for (const int64_t d : {33, 128, 256}) {
+      Case paged{"pages of a window", t, 1, 2, 1, 1, 700, d, d + (d < 256 ? 2 : 0), true, 400};
+      paged.keyLengths = {611};
+      paged.pageSize = 24;
+      cases.push_back(paged);
+    }
+    for (const int64_t d : {40, 128, 250}) {
+      Case terms{"terms", t, 2, 6, 2, 3, 135, d, d, true, -1, -1, 3, 0, {135, 50}, {3, 2}};
+      terms.alibi = terms.sinks = true;
+      terms.bias = {2, 6, 3, 135};
+      terms.splits = 2;
+      cases.push_back(terms);
+      terms.pageSize = 9;
+      terms.bias = {1, 1, 1, 135};
+      cases.push_back(terms);
+    }
   }
   return cases;
 }

@@ -5,6 +5,7 @@
 // A result passes when its error is at most twice (gradients: three times) that of the naive
 // formula with the same inputs and scores, weights and results rounded to their type; all schedules
 // must agree to the bit, no launch may have findings, and no shared-memory matrix load conflicts.
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -228,6 +229,28 @@ void forward(const Case& c) {
   if (c.dtype != DType::f32) forward(c, 90);
 }
 
+// Keys or values of a case in pages, the last page first, between two pages of NaN; and the table
+// that finds them there.
+void toPages(const Case& c, const Array& from, Array& to) {
+  const int64_t width = from.view.shape[3], each = (c.m + c.pageSize - 1) / c.pageSize;
+  const int64_t pages = c.b * each + 2;
+  to.shape({pages, c.hkv, c.pageSize, width});
+  std::fill(to.values.begin(), to.values.end(), NAN);
+  for (int64_t i = 0; i < c.b * c.hkv * c.m; ++i) {
+    const int64_t j = i % c.m, h = i / c.m % c.hkv, b = i / c.m / c.hkv;
+    const int64_t page = pages - 2 - (b * each + j / c.pageSize);
+    std::copy_n(from.values.begin() + i * width, width,
+                to.values.begin() + ((page * c.hkv + h) * c.pageSize + j % c.pageSize) * width);
+  }
+}
+std::vector<int32_t> pageTable(const Case& c) {
+  if (c.pageSize == 0) return {};
+  const int64_t each = (c.m + c.pageSize - 1) / c.pageSize;
+  std::vector<int32_t> table(static_cast<size_t>(c.b * each));
+  for (size_t i = 0; i < table.size(); ++i) table[i] = static_cast<int32_t>(table.size() - i);
+  return table;
+}
+
 void decode(const Case& c) {
   Data x(c, 2);
   const Naive truth = naive(c, x, DType::f64), rough = naive(c, x, c.dtype);
@@ -235,6 +258,16 @@ void decode(const Case& c) {
   const Integers integers(c);
   ops::AttentionDecode p;
   place(p, c, x, integers);
+  Array keys, values;
+  const Lengths table(pageTable(c), c.b);
+  if (c.pageSize > 0) {
+    toPages(c, x.k, keys);
+    toPages(c, x.v, values);
+    p.k = keys.onDevice(c.dtype, c.shift, c.pad);
+    p.v = values.onDevice(c.dtype, c.shift, c.pad);
+    p.pageTable = table.onDevice;
+  }
+  p.splits = c.splits;
   p.withLse = true;
   check(p.validate(), c.text());
   const auto got = onGpu(p, "decode " + c.text(), {&p.o, &p.lse});
@@ -318,7 +351,10 @@ int main(int argc, char** argv) {
       for (const DType t : {DType::bf16, DType::f32}) {
         const Case square{"planted", t, 1, 1, 1, 140, 140, 64, 64};
         forward(square);
-        decode({"planted", t, 1, 4, 1, 1, 1100, 128, 128, true, -1, -1, 0, 0, {1001}});
+        Case cached{"planted", t, 1, 4, 1, 1, 1100, 128, 128, true, -1, -1, 0, 0, {1001}};
+        decode(cached);
+        cached.pageSize = 7;
+        decode(cached);
         backward(square);
         backward({"planted wide", t, 1, 1, 1, 70, 70, 256, 256});
         for (const int64_t lengths : {1, 70}) {

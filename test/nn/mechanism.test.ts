@@ -11,6 +11,7 @@ import {
   checkCausality,
   checkReorder,
   checkStep,
+  checkTurns,
   type MechanismCase,
 } from '../support/mechanism.js';
 
@@ -43,6 +44,12 @@ describe.each(mechanisms)('%s', (_, make, options) => {
   test('states reorder and reset', () => {
     checkReorder(make(), options);
   });
+
+  if (make().rotates) {
+    test.each(testDevices())('steps rotate queries and keys on %s', (name) => {
+      checkTurns(make(), options, device(name));
+    });
+  }
 
   if (!make().capturable) return;
 

@@ -9,6 +9,7 @@ import {
   type MechanismState,
   noGrad,
   normal,
+  rotary,
   type Tensor,
   tensor,
 } from 'longspan';
@@ -119,6 +120,40 @@ export function checkStep(
       expect(state.byteLength).toBeGreaterThan(0);
       state.dispose();
     }
+  });
+}
+
+/** Requires that steps which rotate give the bits of steps with rotated queries and keys. */
+export function checkTurns(
+  mechanism: Mechanism,
+  options: MechanismCase = {},
+  on: Device = device('cpu'),
+): void {
+  const { batch, heads: h, kvHeads, length, dim, valueDim, dtype } = complete(options);
+  const heads = draw(options, 15);
+  const turns = { dim: dim - 2, base: 300, interleaved: true };
+  noGrad(() => {
+    const shape = { batch, heads: h, kvHeads, keyDim: dim, valueDim, capacity: length, dtype };
+    const [own, given] = [0, 1].map(() => mechanism.initState({ ...shape, device: on })) as [
+      MechanismState,
+      MechanismState,
+    ];
+    for (let start = 0; start < length; ) {
+      const end = start === 0 ? 4 : start + 1;
+      const [q, k, v] = [heads.q, heads.k, heads.v].map((t) =>
+        t.slice(2, start, end).to(on),
+      ) as Three;
+      const [rq, rk] = [q, k].map((t) => rotary(t, { ...turns, offset: start })) as [
+        Tensor,
+        Tensor,
+      ];
+      expect(values(mechanism.step(q, k, v, own, turns))).toEqual(
+        values(mechanism.step(rq, rk, v, given)),
+      );
+      start = end;
+    }
+    own.dispose();
+    given.dispose();
   });
 }
 

@@ -178,8 +178,10 @@ void attendBlock(const ForwardCall& call, const Score& score, const Sequence& s,
   for (int i = 0; i < count; ++i) {
     if (call.p.sinks.defined()) {
       const TensorView& sinks = call.p.sinks;
-      block.panels[i].sink(sinks.data<float>()[s.head * sinks.stride[0]] *
-                           static_cast<float>(kLog2E));
+      float logits[width];
+      std::fill_n(logits, width,
+                  sinks.data<float>()[s.head * sinks.stride[0]] * static_cast<float>(kLog2E));
+      block.panels[i].sink(logits);
     }
     writePanel(s, block.panels[i], begin + i * width, block.out);
   }

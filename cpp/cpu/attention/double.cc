@@ -6,6 +6,7 @@
 
 #include "cpp/core/philox.h"
 #include "cpp/cpu/attention/gradient_rows.h"
+#include "cpp/cpu/attention/page_table.h"
 #include "cpp/ops/dense/random.h"
 
 namespace longspan::cpu {
@@ -100,11 +101,15 @@ void clear(const Row& y) {
 void attentionDouble(const ops::AttentionProblem& p, const TensorView& o, const TensorView& lse,
                      const std::vector<Band>& bands, Context& context) {
   const int64_t heads = p.queryHeads(), group = heads / p.keyHeads();
+  const PageTable pages(p);
   for (const Band& band : bands) {
-    const TensorView q = queryRowsOf(p.headMajor(p.q), band), k = keyRowsOf(p.headMajor(p.k), band),
-                     v = keyRowsOf(p.headMajor(p.v), band),
+    const TensorView q = queryRowsOf(p.headMajor(p.q), band),
                      rows = queryRowsOf(p.headMajor(o), band);
     const Scores scores(p, band);
+    const auto keyRow = [&](const TensorView& t, int64_t h, int64_t j) {
+      const PageTable::Run at = pages.run(band.entry, band.keyBegin + j, 1);
+      return Row(p.headMajor(t), at.entry, h / group, at.row);
+    };
     context.pool.forEach(heads * band.queryRows, [&](int64_t item, int) {
       const int64_t i = item % band.queryRows, h = item / band.queryRows;
       const Row out(rows, 0, h, i), query(q, 0, h, i);
@@ -119,7 +124,7 @@ void attentionDouble(const ops::AttentionProblem& p, const TensorView& o, const 
         const int64_t count = std::min(kTile, seen.end - begin);
         double top = maximum;
         for (int64_t j = 0; j < count; ++j) {
-          s[j] = scores.of(dot(query, Row(k, 0, h / group, begin + j)), h, i, begin + j).value;
+          s[j] = scores.of(dot(query, keyRow(p.k, h, begin + j)), h, i, begin + j).value;
           top = std::max(top, s[j]);
         }
         if (top == kNone) continue;
@@ -131,7 +136,7 @@ void attentionDouble(const ops::AttentionProblem& p, const TensorView& o, const 
           if (s[j] == kNone) continue;
           const double weight = std::exp(s[j] - maximum);
           sum += weight;
-          addTo(out, weight * scores.kept(h, i, begin + j), Row(v, 0, h / group, begin + j));
+          addTo(out, weight * scores.kept(h, i, begin + j), keyRow(p.v, h, begin + j));
         }
       }
       if (i >= band.queries) sum = 0;

@@ -374,16 +374,16 @@ struct Panel {
     }
   }
 
-  // A logit, base 2, that takes part in the sums and has no value.
-  void sink(float logit) {
-    if (logit == -std::numeric_limits<float>::infinity()) return;
-    const vf s = vbroadcast(logit);
+  // A logit per lane, base 2, that takes part in the sums and has no value; -inf for none.
+  void sink(const float (&logits)[kWidth]) {
+    const vf none = vbroadcast(-std::numeric_limits<float>::infinity());
     vf shrink[NR];
     for (int v = 0; v < NR; ++v) {
-      const vi empty = sum[v] == 0.0f;
-      const vf top = vselect(empty, s, vmax(maximum[v], s));
-      shrink[v] = vselect(empty, vf{}, vexp2Fast(maximum[v] - top));
-      sum[v] = sum[v] * shrink[v] + vexp2Fast(s - top);
+      const vf s = vload(logits + v * kLanes);
+      const vi absent = s == none, empty = sum[v] == 0.0f;
+      const vf top = vselect(absent, maximum[v], vselect(empty, s, vmax(maximum[v], s)));
+      shrink[v] = vselect(empty & ~absent, vf{}, vexp2Fast(maximum[v] - top));
+      sum[v] = sum[v] * shrink[v] + vselect(absent, vf{}, vexp2Fast(s - top));
       maximum[v] = top;
     }
     for (int64_t d = 0; d < valueDim; ++d) {

@@ -76,14 +76,30 @@ class Terms {
   TermTiles tiles(const Pairs& t, Seen seen, int64_t width, float* scratch) const {
     TermTiles result;
     if (p_.bias.defined() || p_.alibiSlopes.defined() || seen.segmentsMix || seen.maskMixes) {
-      for (int64_t i = 0; i < t.rows; ++i) addedRow(t, seen, t.row + i, scratch + i * t.padded);
-      result.added = {spread(t, scratch, width, scratch + width * t.padded), width};
+      addedRows(t, seen, scratch);
+      result.added = spread(t.rows, t.padded, scratch, width, scratch + width * t.padded);
     }
     if (drops_) {
       for (int64_t i = 0; i < t.rows; ++i) keptRow(t, t.row + i, scratch + i * t.padded);
-      result.kept = {spread(t, scratch, width, scratch + 2 * width * t.padded), width};
+      result.kept = spread(t.rows, t.padded, scratch, width, scratch + 2 * width * t.padded);
     }
     return result;
+  }
+
+  // What is added to the pairs of a tile, query by query, t.padded floats each.
+  void addedRows(const Pairs& t, Seen seen, float* out) const {
+    for (int64_t i = 0; i < t.rows; ++i) addedRow(t, seen, t.row + i, out + i * t.padded);
+  }
+
+  // Such rows as [key][lane]; lanes without a query hold 0.
+  static TermTile spread(int64_t rows, int64_t padded, const float* from, int64_t width,
+                         float* out) {
+    transposeBlock(from, padded, rows, padded, out, width);
+    const int64_t filled = roundUp(rows, kLanes);
+    for (int64_t j = 0; j < padded && filled < width; ++j) {
+      std::fill(out + j * width + filled, out + (j + 1) * width, 0.0f);
+    }
+    return {out, width};
   }
 
  private:
@@ -185,16 +201,6 @@ class Terms {
       row[j] = words[j + shift] >> 8 < threshold_ ? 0.0f : grown_;
     }
     std::fill(row + t.keys, row + t.padded, 0.0f);
-  }
-
-  // Rows by queries to [key][lane]; lanes without a query hold 0.
-  float* spread(const Pairs& t, const float* rows, int64_t width, float* out) const {
-    transposeBlock(rows, t.padded, t.rows, t.padded, out, width);
-    const int64_t filled = roundUp(t.rows, kLanes);
-    for (int64_t j = 0; j < t.padded && filled < width; ++j) {
-      std::fill(out + j * width + filled, out + (j + 1) * width, 0.0f);
-    }
-    return out;
   }
 
   const ops::AttentionProblem& p_;

@@ -2,19 +2,34 @@
 // kvCacheReorder.
 //
 // A cache is keys [B, H, capacity, D], values [B, H, capacity, Dv] and lengths i32[B], all written
-// in place on the device; rows at and beyond a length hold anything.
+// in place on the device; rows at and beyond a length hold anything. A paged one has keys [pages,
+// H, page size, D], values likewise, and a table of the pages of each entry (problem.h). So a
+// head's rows of a page are one run of memory, and a contiguous cache is a paged one whose pages
+// are as large as its capacity.
 #pragma once
 
+#include "cpp/cpu/level.h"
+#include "cpp/ops/dense/rotary.h"
 #include "cpp/ops/operator.h"
 
 namespace longspan::ops {
 
-// Writes T new tokens behind the cached ones and advances the lengths.
+// Writes T new tokens behind the cached ones and advances the lengths. With `rotates` keys are
+// turned by their positions on the way, and so are queries, if given, into an output.
 struct KvCacheAppend {
   static constexpr const char* name = "kvCacheAppend";
   TensorView keys, values, lengths;
-  TensorView k, v;    // [B, H, T, D], [B, H, T, Dv]
-  TensorView counts;  // i32[B]: only so many of the T tokens are taken
+  TensorView k, v;       // [B, H, T, D], [B, H, T, Dv]
+  TensorView counts;     // i32[B]: only so many of the T tokens are taken
+  TensorView pageTable;  // i32[B, pages of an entry]
+  bool rotates = false;
+  TensorView q, rotated;  // [B, Hq, T, D]
+  RotaryTurns turns;
+
+  int64_t batch() const { return lengths.shape[0]; }
+  int64_t capacity() const {
+    return keys.shape[2] * (pageTable.defined() ? pageTable.shape[1] : 1);
+  }
 
   template <class V>
   void fields(V& v_) {
@@ -24,8 +39,18 @@ struct KvCacheAppend {
     v_.input("k", k);
     v_.input("v", v);
     v_.optional("counts", counts);
+    v_.optional("pageTable", pageTable);
+    v_.group("rotary", rotates, [&] {
+      v_.optional("q", q);
+      v_.optional("frequencies", turns.frequencies);
+      v_.integer("dim", turns.dim);
+      v_.number("base", turns.base);
+      v_.flag("interleaved", turns.interleaved);
+    });
+    v_.output("rotated", rotated);
   }
   Status validate();
+  size_t workspace(int threads) const;
 };
 
 // lengths = min(lengths, limits)
@@ -63,7 +88,7 @@ struct KvCacheReorder {
 }  // namespace longspan::ops
 
 namespace longspan::cpu {
-Status kvCacheAppend(const ops::KvCacheAppend& p, Context& context);
+LONGSPAN_CPU_KERNEL(ops::KvCacheAppend, kvCacheAppend)
 Status kvCacheTruncate(const ops::KvCacheTruncate& p, Context& context);
 Status kvCacheReorder(const ops::KvCacheReorder& p, Context& context);
 }  // namespace longspan::cpu

@@ -57,7 +57,11 @@ Status AttentionProblem::check() {
   LONGSPAN_RETURN_IF_ERROR(operand("v", v));
   LONGSPAN_RETURN_IF_ERROR(check::sameDtype("k", k, "q", q));
   LONGSPAN_RETURN_IF_ERROR(check::sameDtype("v", v, "q", q));
-  LONGSPAN_RETURN_IF_ERROR(sameAxis("k", k, 0, "q", q, 0, "batch size"));
+  if (paged()) {
+    LONGSPAN_RETURN_IF_ERROR(checkPages());
+  } else {
+    LONGSPAN_RETURN_IF_ERROR(sameAxis("k", k, 0, "q", q, 0, "batch size"));
+  }
   LONGSPAN_RETURN_IF_ERROR(sameAxis("k", k, 3, "q", q, 3, "head dimension"));
   LONGSPAN_RETURN_IF_ERROR(sameAxis("v", v, 0, "k", k, 0, "batch size"));
   LONGSPAN_RETURN_IF_ERROR(sameAxis("v", v, headAxis(), "k", k, headAxis(), "heads"));
@@ -87,6 +91,14 @@ Status AttentionProblem::check() {
   }
   LONGSPAN_RETURN_IF_ERROR(window("windowLeft", windowLeft));
   return window("windowRight", windowRight);
+}
+
+Status AttentionProblem::checkPages() const {
+  LONGSPAN_RETURN_IF_ERROR(check::dtype("pageTable", pageTable, DType::i32));
+  LONGSPAN_RETURN_IF_ERROR(check::rank("pageTable", pageTable, 2));
+  LONGSPAN_RETURN_IF_ERROR(check::shape("pageTable", pageTable, {batch(), pageTable.shape[1]}));
+  if (k.shape[tokenAxis()] >= 1) return {};
+  return Status(Code::shape, "k", describe(k), "Use pages of one token or more");
 }
 
 Status AttentionProblem::checkSequences() const {

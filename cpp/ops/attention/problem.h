@@ -13,7 +13,10 @@ inline constexpr int64_t kMaxHeadDim = 256;
 struct AttentionProblem {
   TensorView q, k, v;
   TensorView keyLengths, queryLengths;  // i32[B]: rows at and beyond them do not exist
-  bool features = false;                // whether the call gives any of what follows, until `scale`
+  // i32[B, pages of an entry], of decoding: k and v are [pages, Hkv, page size, D], and key j of
+  // entry b is row j % page size of page pageTable[b, j / page size].
+  TensorView pageTable;
+  bool features = false;  // whether the call gives any of what follows, until `scale`
   // i32[S + 1], ascending from 0 to the number of tokens: a batch of one that holds S sequences end
   // to end, each of which sees only itself. Everything aligned is then aligned per sequence.
   TensorView cuSeqlensQ, cuSeqlensK;
@@ -79,6 +82,7 @@ struct AttentionProblem {
 
   // Gives `bias` the shape of the scores, with strides of 0.
   Status check();
+  Status checkPages() const;
   Status checkSequences() const;
   Status checkMask() const;
   Status checkTerms();
@@ -94,7 +98,8 @@ struct AttentionProblem {
   int64_t queryHeads() const { return q.shape[headAxis()]; }
   int64_t keyHeads() const { return k.shape[headAxis()]; }
   int64_t queries() const { return q.shape[tokenAxis()]; }
-  int64_t keys() const { return k.shape[tokenAxis()]; }
+  bool paged() const { return pageTable.defined(); }
+  int64_t keys() const { return k.shape[tokenAxis()] * (paged() ? pageTable.shape[1] : 1); }
   int64_t dim() const { return q.shape[3]; }
   bool packed() const { return cuSeqlensQ.defined(); }
   // Batch entries, or packed sequences.

@@ -4,6 +4,20 @@
 
 namespace longspan::ops {
 
+Status RotaryTurns::check(int64_t channels) const {
+  LONGSPAN_RETURN_IF_ERROR(
+      check::inRange("dim", static_cast<double>(dim), 0, static_cast<double>(channels)));
+  if (dim % 2 != 0)
+    return Status(Code::value, "dim", std::to_string(dim), "Use an even number of channels");
+  LONGSPAN_RETURN_IF_ERROR(check::finite("base", base));
+  if (base <= 0) return Status(Code::value, "base", check::text(base), "Use a number above 0");
+  if (!frequencies.defined()) return {};
+  if (frequencies.dtype != DType::f32 && frequencies.dtype != DType::f64) {
+    return Status(Code::dtype, "frequencies", describe(frequencies), "Use f32 or f64");
+  }
+  return check::shape("frequencies", frequencies, {dim / 2});
+}
+
 Status Rotary::validate() {
   LONGSPAN_RETURN_IF_ERROR(check::floating("x", x));
   LONGSPAN_RETURN_IF_ERROR(check::rankAtLeast("x", x, 2));
@@ -13,12 +27,7 @@ Status Rotary::validate() {
     return Status(Code::value, "axis", "the last axis",
                   "Name the sequence axis; channels are the last one");
   }
-  LONGSPAN_RETURN_IF_ERROR(
-      check::inRange("dim", static_cast<double>(dim), 0, static_cast<double>(x.dim(-1))));
-  if (dim % 2 != 0)
-    return Status(Code::value, "dim", std::to_string(dim), "Use an even number of channels");
-  LONGSPAN_RETURN_IF_ERROR(check::finite("base", base));
-  if (base <= 0) return Status(Code::value, "base", check::text(base), "Use a number above 0");
+  LONGSPAN_RETURN_IF_ERROR(RotaryTurns::check(x.dim(-1)));
   if (positions.defined()) {
     LONGSPAN_RETURN_IF_ERROR(check::dtype("positions", positions, DType::i32));
     if (positions.rank == 2) {
@@ -36,12 +45,6 @@ Status Rotary::validate() {
     if (offset.numel() != 1) {
       return Status(Code::shape, "offset", describe(offset), "It must have exactly one element");
     }
-  }
-  if (frequencies.defined()) {
-    if (frequencies.dtype != DType::f32 && frequencies.dtype != DType::f64) {
-      return Status(Code::dtype, "frequencies", describe(frequencies), "Use f32 or f64");
-    }
-    LONGSPAN_RETURN_IF_ERROR(check::shape("frequencies", frequencies, {dim / 2}));
   }
   y = TensorView::like(x);
   return {};

@@ -9,13 +9,21 @@
 
 namespace longspan::ops {
 
-struct Rotary {
-  static constexpr const char* name = "rotary";
-  TensorView x, positions, offset, frequencies,
-      y;  // .., i32[N] or [B, N], i32[1], f32 or f64[dim / 2]
-  int64_t axis = -2, dim = 0;
+// How pairs of channels turn from one position to the next.
+struct RotaryTurns {
+  TensorView frequencies;  // f32 or f64[dim / 2], or absent
+  int64_t dim = 0;
   double base = 10000;
-  bool interleaved = false, inverse = false;
+  bool interleaved = false;
+
+  Status check(int64_t channels) const;
+};
+
+struct Rotary : RotaryTurns {
+  static constexpr const char* name = "rotary";
+  TensorView x, positions, offset, y;  // .., i32[N] or [B, N], i32[1]
+  int64_t axis = -2;
+  bool inverse = false;
 
   template <class V>
   void fields(V& v) {

@@ -170,8 +170,9 @@ export class MultiHeadAttention extends Module {
    * @param positions i32 [B, T]
    */
   step(x: Tensor, state: MechanismState, positions: Tensor): Tensor {
-    const { q, k, v } = this.#project(x, positions);
-    return this.#output(this.mechanism.step(q, k, v, state), x);
+    const turns = this.mechanism.rotates ? this.rotary : null;
+    const { q, k, v } = this.#project(x, positions, turns ? null : this.rotary);
+    return this.#output(this.mechanism.step(q, k, v, state, turns), x);
   }
 
   /** @internal */
@@ -183,8 +184,12 @@ export class MultiHeadAttention extends Module {
   }
 
   /** Queries, keys and values of self-attention, heads first, as views where nothing rotates. */
-  #project(x: Tensor, positions?: Tensor): { q: Tensor; k: Tensor; v: Tensor } {
-    const { heads, kvHeads, headDim, rotary } = this;
+  #project(
+    x: Tensor,
+    positions?: Tensor,
+    rotary = this.rotary,
+  ): { q: Tensor; k: Tensor; v: Tensor } {
+    const { heads, kvHeads, headDim } = this;
     const [b, n] = rowsOf(x, this.dModel);
     const packed = reshape(linear(x, this.inProjWeight, this.inProjBias), [
       b,

@@ -14,6 +14,7 @@ import {
   type MechanismConfig,
   type MechanismContext,
   type MechanismState,
+  type RotaryTurns,
   type StateShape,
 } from '../mechanism.js';
 import { registerMechanism } from './registry.js';
@@ -47,6 +48,7 @@ export class SoftmaxAttention extends Mechanism {
   override readonly groupedHeads = true;
   override readonly cross = true;
   override readonly segments: boolean = true;
+  override readonly rotates: boolean = true;
   readonly #options: SoftmaxAttentionOptions;
 
   constructor(options: SoftmaxAttentionOptions = {}) {
@@ -82,12 +84,19 @@ export class SoftmaxAttention extends Mechanism {
     );
   }
 
-  override step(q: Tensor, k: Tensor, v: Tensor, state: MechanismState): Tensor {
+  override step(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    state: MechanismState,
+    turns: RotaryTurns | null = null,
+  ): Tensor {
     if (!(state instanceof CacheState)) return super.step(q, k, v, state);
     const { cache } = state;
-    cache.append(k, v);
+    const queries = turns ? cache.append(k, v, { rotary: rotaryOf(q, turns) }) : q;
+    if (!turns) cache.append(k, v);
     const { scale, window, softcap } = this.#options;
-    return attentionDecode(q, cache, {
+    return attentionDecode(queries, cache, {
       ...(scale !== undefined && { scale }),
       ...(softcap !== undefined && { softcap }),
       ...(window !== undefined && { windowLeft: window }),
@@ -149,6 +158,10 @@ class CacheState implements MechanismState {
 }
 
 registerMechanism('softmax', (options) => new SoftmaxAttention(options));
+
+function rotaryOf(queries: Tensor, { dim, base, interleaved }: RotaryTurns) {
+  return { dim, base, interleaved, queries };
+}
 
 /** Whether the tokens of [B, H, N, D] stand further apart in memory than its heads. */
 function isTokenMajor(x: Tensor): boolean {
