@@ -109,7 +109,7 @@ const programs = {
       ...numbered(19, 28, 'cuda/attention/attention_backward.cu', 'planted'),
       ...numbered(29, 29, 'cuda/attention/attention_statistics.cu', 'planted'),
       ...numbered(30, 34, 'cuda/attention/attention_bias_backward.cu', 'planted'),
-      ...numbered(35, 48, 'cuda/attention/attention.cu', 'hopper planted'),
+      ...numbered(35, 49, 'cuda/attention/attention.cu', 'hopper planted'),
     ],
   },
 };

@@ -284,10 +284,14 @@ class ForwardConsumer {
     Weights<1, kKeys> weights;
     float shrink[1][2];
     if (Tile::kTurns && group_ == Tile::kGroups - 1) passTurn();
-    int tile = blockKeys().begin / kKeys * kKeys;
+    const Range keys = blockKeys();
+    // Also without keys of its own: outputs are staged where queries arrive.
+    if (!kPlanted<Planted::hopperQueryWait> && !keys.empty()) {
+      ptx::mbarrierWait(rings_.queriesFull, 0);
+    }
+    int tile = keys.begin / kKeys * kKeys;
     for (; tile < own.begin / kKeys * kKeys; tile += kKeys) skip();
     if (tile < own.end) {
-      ptx::mbarrierWait(rings_.queriesFull, 0);
       takeTurn();
       issueScores(s);
       passTurn();

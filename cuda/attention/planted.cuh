@@ -53,6 +53,7 @@ enum class Planted {
   hopperScoreWait,   // scores are read with their product in flight
   hopperOutWait,     // outputs are rescaled with theirs
   hopperValueEarly,  // values are given back before their product has been waited for
+  hopperQueryWait,   // queries are multiplied, or written over, before they have come
   hopperLastWait,    // rows are zeroed before the copy has landed
   hopperLastFence,   // without the proxy fence
   hopperLastWarp,    // and handed on before all lanes have done their part

@@ -5,6 +5,7 @@ import {
   attentionGradients,
   attentionReference,
 } from '../reference/attention.js';
+import { philoxWords } from '../reference/philox.js';
 import { expectClose, type FloatType, rounded, tensorOf, values } from '../support/compare.js';
 import { Random } from '../support/random.js';
 
@@ -73,7 +74,7 @@ export function optionsOf(
 }
 
 /** Options with their tensors on `on`, requiring gradients as before. */
-function movedTo(on: string, options: AttentionOptions): AttentionOptions {
+export function movedTo(on: string, options: AttentionOptions): AttentionOptions {
   const moved = (x: unknown): unknown => {
     if (x instanceof Tensor) return x.requiresGrad ? x.detach().to(on).requireGrad() : x.to(on);
     if (x instanceof BlockMask) return x.to(on);
@@ -166,6 +167,17 @@ export const square = (n: number, rest: Partial<AttentionCase> = {}): AttentionC
   dv: 16,
   ...rest,
 });
+
+/** What dropout of this probability multiplies the weights with, for a new generator of this seed. */
+export function keptOf(c: AttentionCase, seed: number, p: number): Float64Array {
+  const row = Math.ceil(c.m / 4) * 4;
+  const words = philoxWords(BigInt(seed), 0n, c.b * c.hq * c.n * row);
+  const threshold = Math.round(p * 2 ** 24);
+  return Float64Array.from({ length: c.b * c.hq * c.n * c.m }, (_, i) => {
+    const word = words[Math.floor(i / c.m) * row + (i % c.m)] as number;
+    return word >>> 8 < threshold ? 0 : 1 / (1 - p);
+  });
+}
 
 /** Results and all gradients of a case against its twin. */
 export function check(

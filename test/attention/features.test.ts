@@ -9,11 +9,10 @@ import {
   zeros,
 } from 'longspan';
 import { type AttentionCase, attentionReference } from '../reference/attention.js';
-import { philoxWords } from '../reference/philox.js';
 import { expectClose, expectLowPrecision, rounded, tensorOf, values } from '../support/compare.js';
 import { describeCuda, testDevices } from '../support/devices.js';
 import { checkGradients } from '../support/gradcheck.js';
-import { dataOf, normal, onDevice, optionsOf, roundData, runs, square } from './case.js';
+import { dataOf, keptOf, normal, onDevice, optionsOf, roundData, runs, square } from './case.js';
 
 type BiasShape = readonly [number, number, number, number];
 
@@ -158,16 +157,6 @@ describe.each(testDevices())('on %s', (on) => {
   });
 
   describe('dropout', () => {
-    const keptOf = (c: AttentionCase, seed: number, p: number) => {
-      const row = Math.ceil(c.m / 4) * 4;
-      const words = philoxWords(BigInt(seed), 0n, c.b * c.hq * c.n * row);
-      const threshold = Math.round(p * 2 ** 24);
-      return Float64Array.from({ length: c.b * c.hq * c.n * c.m }, (_, i) => {
-        const word = words[Math.floor(i / c.m) * row + (i % c.m)] as number;
-        return word >>> 8 < threshold ? 0 : 1 / (1 - p);
-      });
-    };
-
     test.each([
       ['f32', {}],
       [widest, {}],
