@@ -1,6 +1,7 @@
 // Decoding with 16-bit caches on tensor cores: up to 16 rows (heads of a group times new tokens)
 // per block; each warp walks over tiles of 16 keys of its own, kStages deep in flight, without any
-// barrier of the block before the end.
+// barrier of the block before the end. Of a paged cache each lane looks up the page of one key of a
+// tile, and the lanes that copy its row ask that one.
 #pragma once
 
 #include "cuda/attention/decode.cuh"
@@ -15,7 +16,7 @@ struct DecodeTile {
   static constexpr int kRows = 16, kKeys = 16;
   static constexpr int kWarps = kDim <= 128 ? 4 : 2, kThreads = 32 * kWarps;
   static constexpr int kStages = kDim == 64 ? 4 : 2;
-  static constexpr int kBlocks = kDim <= 128 ? 3 : 4;  // of a multiprocessor
+  static constexpr int kBlocks = 3;  // that shared memory leaves room for on a multiprocessor
   static constexpr int kTile = kKeys * kDim;
   using Queries = std::conditional_t<kDim <= 128, HeldRows<T, kDim, 1>, SharedRows<T, kDim, 1>>;
   static constexpr int kSharedBytes =
