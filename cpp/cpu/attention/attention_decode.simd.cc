@@ -25,6 +25,49 @@ static_assert(ops::AttentionDecode::kSplitStep == kKeyTile);
 template <int NR>
 using DecodePanel = Panel<NR, false>;
 
+// Where the rows of a tile lie.
+struct TileRuns {
+  int64_t count = 0;
+  PageTable::Run at[kKeyTile];
+};
+
+// The rows of the next tile, fetched into the second-level cache behind the products of this one.
+class RunsAhead {
+ public:
+  // `each` rows of both views at a time.
+  RunsAhead(const TensorView& k, const TensorView& v, int64_t g, const TileRuns& runs, int64_t each)
+      : runs_(runs), each_(each) {
+    const TensorView* const views[] = {&k, &v};
+    for (int i = 0; i < 2; ++i) {
+      const TensorView& t = *views[i];
+      const auto size = static_cast<int64_t>(sizeOf(t.dtype));
+      rows_[i] = {t.base + (t.offset + g * t.stride[1]) * size, t.stride[0] * size,
+                  t.stride[2] * size, t.stride[3] == 1 ? t.shape[3] * size : 0};
+    }
+  }
+  LONGSPAN_INLINE void fetch() {
+    for (int64_t n = 0; n < each_ && run_ < runs_.count; ++n) {
+      const PageTable::Run& run = runs_.at[run_];
+      for (const Rows& rows : rows_) {
+        const std::byte* row = rows.first + run.entry * rows.entry + (run.row + row_) * rows.row;
+        for (int64_t at = 0; at < rows.bytes; at += 64) __builtin_prefetch(row + at, 0, 2);
+      }
+      if (++row_ < run.count) continue;
+      row_ = 0;
+      ++run_;
+    }
+  }
+
+ private:
+  struct Rows {
+    const std::byte* first;
+    int64_t entry, row, bytes;
+  };
+  const TileRuns& runs_;
+  Rows rows_[2] = {};
+  int64_t run_ = 0, row_ = 0, each_;
+};
+
 template <int NR>
 struct DecodePlan {
   using P = DecodePanel<NR>;
@@ -84,30 +127,36 @@ struct Decoder {
     return {first + split * share, std::min(all.end, first + (split + 1) * share)};
   }
 
-  // Rows of a head of the cache as denseRows() gives them. Pages at the begin of a tile that no
-  // query sees need not exist.
-  HeadRows cacheRows(const TensorView& t, int64_t b, int64_t g, int64_t key, int64_t count,
-                     float* scratch, int64_t width, int64_t height) const {
-    const PageTable::Run whole = pages.run(b, key, count);
-    if (whole.count == count) {
-      return denseRows(t, whole.entry, g, whole.row, count, scratch, width, height);
-    }
-    pages.forEachRun(b, key, count, [&](const PageTable::Run& run, int64_t done) {
-      const int64_t rows = done + run.count == count ? height - done : run.count;
-      float* const to = scratch + done * width;
-      if (run.entry < 0) {
-        std::memset(to, 0, static_cast<size_t>(rows * width) * sizeof(float));
-      } else {
-        packRows(t, run.entry, g, run.row, run.count, to, width, rows);
-      }
-    });
-    return {scratch, width};
+  void runsOf(int64_t b, int64_t key, int64_t count, TileRuns& runs) const {
+    runs.count = 0;
+    pages.forEachRun(b, key, count,
+                     [&](const PageTable::Run& run, int64_t) { runs.at[runs.count++] = run; });
   }
 
-  RowsAhead rowsAhead(int64_t b, int64_t g, int64_t key, int64_t count) const {
-    if (count <= 0) return {};
-    const PageTable::Run run = pages.run(b, key, count);
-    return {p.k, p.v, run.entry, g, run.row, run.count, P::kRows};
+  // Rows of a head of the cache as denseRows() gives them. Pages at the begin of a tile that no
+  // query sees need not exist.
+  static HeadRows cacheRows(const TensorView& t, int64_t g, const TileRuns& runs, int64_t count,
+                            float* scratch, int64_t width, int64_t height) {
+    const PageTable::Run& first = runs.at[0];
+    if (runs.count == 1) {
+      return denseRows(t, first.entry, g, first.row, count, scratch, width, height);
+    }
+    const bool dense = isDense(t) && width == t.shape[3];
+    float* to = scratch;
+    for (int64_t i = 0; i < runs.count; ++i) {
+      const PageTable::Run& run = runs.at[i];
+      const auto bytes = static_cast<size_t>(run.count * width) * sizeof(float);
+      if (run.entry < 0) {
+        std::memset(to, 0, bytes);
+      } else if (dense) {
+        std::memcpy(to, f32Row(t, run.entry, g, run.row), bytes);
+      } else {
+        packRows(t, run.entry, g, run.row, run.count, to, width, run.count);
+      }
+      to += run.count * width;
+    }
+    std::memset(to, 0, static_cast<size_t>((height - count) * width) * sizeof(float));
+    return {scratch, width};
   }
 
   // What terms.h adds to the scores of a tile, [key][lane].
@@ -159,12 +208,16 @@ struct Decoder {
     });
     const int64_t begin = std::max(mine.begin, panel.range.begin / kKeyTile * kKeyTile);
     const int64_t end = std::min(mine.end, panel.range.end);
+    TileRuns runs[2];
+    runsOf(b, begin, std::min(kKeyTile, end - begin), runs[0]);
     for (int64_t j = begin; j < end; j += kKeyTile) {
-      const int64_t count = std::min(kKeyTile, end - j);
+      const int64_t count = std::min(kKeyTile, end - j), now = (j - begin) / kKeyTile % 2;
+      const TileRuns &own = runs[now], &next = runs[1 - now];
+      runsOf(b, j + count, std::min(kKeyTile, end - j - count), runs[1 - now]);
       const KeyTile tile{j, count,
-                         cacheRows(p.k, b, g, j, count, keys, dim, roundUp(count, P::kRows)),
-                         cacheRows(p.v, b, g, j, count, values, P::paddedDim(valueDim), count)};
-      RowsAhead ahead = rowsAhead(b, g, j + count, std::min(kKeyTile, end - j - count));
+                         cacheRows(p.k, g, own, count, keys, dim, roundUp(count, P::kRows)),
+                         cacheRows(p.v, g, own, count, values, P::paddedDim(valueDim), count)};
+      RunsAhead ahead(p.k, p.v, g, next, P::kRows);
       if constexpr (Score::kPlain) {
         panel.step(score, tile, weights, ahead);
       } else {

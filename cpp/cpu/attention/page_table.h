@@ -30,15 +30,16 @@ class PageTable {
   // From key `key` of entry b on, `count` keys or fewer.
   Run run(int64_t b, int64_t key, int64_t count) const {
     if (!defined()) return {b, key, count};
-    const int64_t row = key % rows_;
-    const int64_t at = page(b, key / rows_);
-    return {at >= 0 && at < pages_ ? at : -1, row, std::min(count, rows_ - row)};
+    return inPage(b, key / rows_, key % rows_, count);
   }
   // Calls f(run, keys before it) for the runs of keys [key, key + count).
   template <class F>
   void forEachRun(int64_t b, int64_t key, int64_t count, F&& f) const {
-    for (int64_t done = 0; done < count;) {
-      const Run now = run(b, key + done, count - done);
+    if (count <= 0) return;
+    if (!defined()) return f(Run{b, key, count}, int64_t{0});
+    int64_t i = key / rows_, row = key % rows_;
+    for (int64_t done = 0; done < count; ++i, row = 0) {
+      const Run now = inPage(b, i, row, count - done);
       f(now, done);
       done += now.count;
     }
@@ -58,6 +59,10 @@ class PageTable {
   }
 
  private:
+  Run inPage(int64_t b, int64_t i, int64_t row, int64_t count) const {
+    const int64_t at = page(b, i);
+    return {at >= 0 && at < pages_ ? at : -1, row, std::min(count, rows_ - row)};
+  }
   int64_t page(int64_t b, int64_t i) const { return table_[b * entryStep_ + i * pageStep_]; }
 
   const int32_t* table_ = nullptr;

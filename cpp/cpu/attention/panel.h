@@ -155,9 +155,9 @@ struct Panel {
     return begin < range.end && begin + count > range.begin;
   }
 
-  // p: scratch of kKeyTile rows of kWidth.
-  template <class Score>
-  void step(const Score& score, const KeyTile& tile, float* p, RowsAhead& ahead,
+  // p: scratch of kKeyTile rows of kWidth. ahead.fetch() is called once per kRows keys.
+  template <class Score, class Ahead>
+  void step(const Score& score, const KeyTile& tile, float* p, Ahead& ahead,
             const TermTiles& terms = {}) {
     if (!meets(tile.begin, tile.count)) return;
     const bool full =
@@ -175,8 +175,8 @@ struct Panel {
   // P^T. Exponentials are taken in registers, below the maximum of the tiles before: independent
   // of the products that follow, they hide behind these. Where that maximum turns out too low the
   // tile is done again.
-  template <bool kMasked, class Score>
-  LONGSPAN_INLINE void weights(const Score& score, const KeyTile& tile, float* p, RowsAhead& ahead,
+  template <bool kMasked, class Score, class Ahead>
+  LONGSPAN_INLINE void weights(const Score& score, const KeyTile& tile, float* p, Ahead& ahead,
                                const TermTiles& terms) {
     vf top[NR], total[NR];
     if (opened) {
@@ -196,8 +196,8 @@ struct Panel {
 
   // S^T minus the running maximum, or with kExponential P^T, whose rows are added to `total`; and
   // each lane's largest score. Of P^T, vectors that see none of a row's group are not written.
-  template <bool kMasked, bool kExponential, class Score>
-  LONGSPAN_INLINE void scores(const Score& score, const KeyTile& tile, float* p, RowsAhead& ahead,
+  template <bool kMasked, bool kExponential, class Score, class Ahead>
+  LONGSPAN_INLINE void scores(const Score& score, const KeyTile& tile, float* p, Ahead& ahead,
                               const TermTiles& terms, vf (&top)[NR], vf (&total)[NR]) {
     const vf none = vbroadcast(-std::numeric_limits<float>::infinity());
     vf m[NR];
