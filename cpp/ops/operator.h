@@ -22,6 +22,7 @@
 #include <memory>
 #include <vector>
 
+#include "cpp/core/recycler.h"
 #include "cpp/core/status.h"
 #include "cpp/core/thread_pool.h"
 #include "cpp/core/workspace.h"
@@ -91,9 +92,11 @@ struct OperatorRegistrar {
 template <class P, Status (*Kernel)(const P&, cpu::Context&)>
 class CallOf final : public Call {
  public:
-  // Not defaulted: make_shared would clear all of the memory first.
+  // Not defaulted: allocate_shared would clear all of the memory first.
   CallOf() {}  // NOLINT(modernize-use-equals-default)
-  static std::shared_ptr<Call> create() { return std::make_shared<CallOf>(); }
+  static std::shared_ptr<Call> create() {
+    return std::allocate_shared<CallOf>(RecyclingAllocator<CallOf>());
+  }
 
   void fields(FieldVisitor& visitor) override { params_.fields(visitor); }
   Status validate() override { return params_.validate(); }
