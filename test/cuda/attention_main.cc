@@ -100,6 +100,7 @@ std::vector<std::vector<double>> onGpu(P& p, const std::string& what,
     auto settings = emulator::settings();
     settings.seed = static_cast<uint64_t>(schedule / 2 + 1);
     settings.lateAsync = schedule % 2 == 0;
+    settings.residentBlocks = 2 + schedule / 2 % 3;
     emulator::setSettings(settings);
     std::vector<std::unique_ptr<Output>> memory;
     for (TensorView* t : outputs) memory.push_back(std::make_unique<Output>(*t));

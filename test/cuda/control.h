@@ -15,6 +15,7 @@ namespace longspan::emulator {
 struct Settings {
   uint64_t seed = 1;
   bool lateAsync = true;
+  int residentBlocks = 2;
 };
 struct LaunchReport {
   std::vector<std::string> errors;
