@@ -1,4 +1,5 @@
 // Counters of a device's memory that other tests cannot change any more.
+import { setTimeout as sleep } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import type { Device, MemoryInfo } from 'longspan';
@@ -6,20 +7,22 @@ import type { Device, MemoryInfo } from 'longspan';
 setFlagsFromString('--expose-gc');
 const collectGarbage: () => void = runInNewContext('gc');
 
-const nextTurn = () => new Promise<void>((resolve) => setImmediate(resolve));
+/** Collections after which nothing may have changed. */
+const QUIET = 3;
 
 /**
  * What `device` holds once everything unreachable is freed. Test files share a process, so tensors
  * that an earlier test dropped might else be collected between two readings of a counter.
  */
 export async function settledMemory(device: Device): Promise<MemoryInfo> {
-  for (let last = Number.POSITIVE_INFINITY; ; ) {
+  let memory = device.memory();
+  for (let same = 0; same < QUIET; ) {
     collectGarbage();
-    await nextTurn(); // finalizers run in a later turn
-    await nextTurn();
+    await sleep(5); // finalizers run in later turns
     await device.synchronize();
-    const memory = device.memory();
-    if (memory.active >= last) return memory;
-    last = memory.active;
+    const now = device.memory();
+    same = now.active === memory.active ? same + 1 : 0;
+    memory = now;
   }
+  return memory;
 }
