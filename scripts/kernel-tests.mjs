@@ -110,6 +110,7 @@ const programs = {
       ...numbered(29, 29, 'cuda/attention/attention_statistics.cu', 'planted'),
       ...numbered(30, 34, 'cuda/attention/attention_bias_backward.cu', 'planted'),
       ...numbered(35, 49, 'cuda/attention/attention.cu', 'hopper planted'),
+      ...numbered(50, 60, 'cuda/attention/attention_backward90.cu', 'hopper planted'),
     ],
   },
 };

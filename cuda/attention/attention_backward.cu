@@ -3,15 +3,20 @@
 //
 // Cost per visible pair: 2 (5 D + 2 Dv) + 2 (D + Dv) FLOPs in seven products (five would do with
 // atomics) and two exponentials. Bytes: every operand once, and once more per tile of 64 rows that
-// streams over it, mostly from L2. Workspace: 8 bytes per query,
-// and 8 per packed sequence. The gradient of sinks needs no scores (attention_statistics.cu).
+// streams over it, mostly from L2. Workspace: 8 bytes per query, and 8 per packed sequence. The
+// gradient of sinks needs no scores (attention_statistics.cu).
 //
-// Predicted for an H200: bf16, 8192 tokens, no mask: 200 TFLOP/s of 2.5 times the forward's FLOPs
-// at D 64, 170 at D 128, 90 at D 256; f32 20 (D 64). Not yet run on hardware.
+// 16-bit operands that bulk copies can read have wgmma on sm_90a (attention_backward90.cu); others
+// there, and all on older GPUs, have mma.sync (backward16.cuh), as in the forward pass.
+//
+// Predicted for an H200, from mma.sync at about 60 % of the rate of wgmma: bf16, 8192 tokens, no
+// mask: 200 TFLOP/s of 2.5 times the forward's FLOPs at D 64, 170 at D 128, 90 at D 256; f32 20
+// (D 64). Not yet run on hardware.
 #include "cpp/ops/attention/attention_backward.h"
 #include "cuda/attention/backward16.cuh"
 #include "cuda/attention/backward32.cuh"
 #include "cuda/attention/sequences.cuh"
+#include "cuda/core/sm90a.h"
 
 namespace longspan::cuda {
 namespace {
@@ -72,6 +77,9 @@ Status attentionBackward(const ops::AttentionBackward& p, Context& context) {
   a.gradV = operandOf(p.headMajor(p.gradV));
   if (p.withGradSinks) a.gradSinks = p.gradSinks.data<float>();
   LONGSPAN_RETURN_IF_ERROR(findSequences(p, a.problem, a.delta + statisticsOf(p), context.stream));
+  if (p.q.dtype != DType::f32 && runsSm90a(context.gpu) && bulkReadable(a)) {
+    return attentionBackward90(a, p.q.dtype, context.stream);
+  }
   if (p.q.dtype == DType::f16) return run<f16>(a, context.stream);
   if (p.q.dtype == DType::bf16) return run<bf16>(a, context.stream);
   return run<float>(a, context.stream);

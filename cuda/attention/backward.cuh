@@ -66,6 +66,10 @@ inline BackwardArguments backwardArguments(const ops::AttentionGradientProblem& 
 // Fills delta and base, and gradSinks where it is not null.
 Status backwardStatistics(const BackwardArguments& a, DType dtype, cudaStream_t stream);
 
+// The gradients by the kernels for sm_90a, for 16-bit operands that bulk copies can read.
+bool bulkReadable(const BackwardArguments& a);
+Status attentionBackward90(const BackwardArguments& a, DType dtype, cudaStream_t stream);
+
 // Where a block is and what it meets.
 template <bool kKeySide, class Mask>
 struct BackwardWalk {
@@ -137,6 +141,9 @@ struct BackwardWalk {
   }
   // Where rows end; those of an absent gradient all do at once.
   __device__ __forceinline__ int stayingEnd() const { return kKeySide ? mask.keys : mask.queries; }
+  __device__ __forceinline__ int streamingEnd() const {
+    return kKeySide ? mask.queries : mask.keys;
+  }
   __device__ __forceinline__ int gradient(int last) const { return a.hasGradO ? last : 0; }
   __device__ __forceinline__ int rows() const { return a.problem.rowCount<kKeySide>(sequence); }
 
@@ -150,6 +157,16 @@ struct BackwardWalk {
   }
   __device__ __forceinline__ bool sees(int staying, int streaming) const {
     return kKeySide ? mask.sees(streaming, staying) : mask.sees(staying, streaming);
+  }
+  // What streams by and a row that stays sees.
+  __device__ __forceinline__ Range seenBy(int staying) const {
+    return kKeySide ? mask.queriesOf(staying, staying + 1) : mask.keysOf(staying, staying + 1);
+  }
+  // Whether the tensor goes on behind the sequence's keys, or queries.
+  __device__ __forceinline__ bool overrun(bool keys) const {
+    const Problem& p = a.problem;
+    return keys ? p.keyBegin(sequence) + mask.keys < p.keys
+                : p.queryBegin(sequence) + mask.queries < p.queries;
   }
   __device__ __forceinline__ bool whole(Range staying, Range streaming) const {
     return kKeySide ? mask.whole(streaming.begin, streaming.end, staying)

@@ -50,30 +50,32 @@ __device__ __forceinline__ uint64_t alongRows(const T* tile, int step) {
                                ptx::Swizzle::bytes128);
 }
 
-// s = 64 rows, from `rows` on in a tile of kRows, times all rows of the tile `columns`. Issued and
-// committed.
-template <int kDim, int kRows, class T, int kColumns>
+// s = 64 rows, from `rows` on in a tile of kRows, times the kColumns rows from `columns` on in a
+// tile of kTile, by default all of it. Issued and committed.
+template <int kDim, int kRows, int kTile = 0, class T, int kColumns>
 __device__ __forceinline__ void issueByRows(Products<1, kColumns>& s, const T* rows,
                                             const T* columns) {
   using ptx::Major;
+  constexpr int kOf = kTile == 0 ? kColumns : kTile;
   ptx::wgmmaFence();
 #pragma unroll
   for (int step = 0; step < kDim / 16; ++step) {
     ptx::wgmma<T, kColumns, Major::k, Major::k>(flat(s), alongDimensions<kRows>(rows, step),
-                                                alongDimensions<kColumns>(columns, step), step > 0);
+                                                alongDimensions<kOf>(columns, step), step > 0);
   }
   ptx::wgmmaCommit();
 }
 
-// o += weights, in registers, times the tile. Issued and committed.
-template <int kDim, class T, int kRows>
+// o += weights, in registers, times the kRows rows from `tile` on in a tile of kTile, by default
+// all of it. Issued and committed.
+template <int kDim, int kTile = 0, class T, int kRows>
 __device__ __forceinline__ void issueByColumns(Products<1, kDim>& o, const Weights<1, kRows>& w,
                                                const T* tile) {
   ptx::wgmmaFence();
 #pragma unroll
   for (int step = 0; step < kRows / 16; ++step) {
-    ptx::wgmma<T, kDim, ptx::Major::other>(flat(o), w.a[0][step], alongRows<kRows>(tile, step),
-                                           true);
+    ptx::wgmma<T, kDim, ptx::Major::other>(
+        flat(o), w.a[0][step], alongRows < kTile == 0 ? kRows : kTile > (tile, step), true);
   }
   ptx::wgmmaCommit();
 }
