@@ -1,0 +1,84 @@
+/**
+ * Gradients in 16 bits with every option, on rows that bulk copies can read: a GPU of compute
+ * capability 9.0 has kernels of its own for them (docs/attention.md), with tiles of 128 rows.
+ */
+import { type AttentionOptions, BlockMask, Generator } from 'longspan';
+import { type AttentionCase, attentionGradients } from '../reference/attention.js';
+import { expectLowPrecision, rounded } from '../support/compare.js';
+import { testDevices } from '../support/devices.js';
+import { dataOf, keptOf, normal, roundData, runCase, runs, square } from './case.js';
+
+type Half = 'f16' | 'bf16';
+
+/** Every device against the twin by the rule for gradients, and twice the same bits. */
+function check(
+  c: AttentionCase,
+  dtype: Half,
+  options: (on: string) => AttentionOptions = () => ({}),
+): void {
+  const data = roundData(dataOf(c), dtype);
+  const of = (round?: (x: number) => number) =>
+    attentionGradients(c, data.q, data.k, data.v, data.gradO, data.gradLse, round);
+  const truth = of();
+  const naive = of((x) => rounded([x], dtype)[0] as number);
+  for (const on of testDevices()) {
+    const run = () => runCase(c, data, dtype, { on, options: options(on) });
+    const got = run();
+    for (const name of ['q', 'k', 'v', 'bias', 'sinks'] as const) {
+      if ((name === 'bias' && !c.bias) || (name === 'sinks' && !c.sinks)) continue;
+      const what = `gradient of ${name} on ${on}`;
+      expectLowPrecision(got[name], truth[name], rounded(naive[name], dtype), {
+        dtype,
+        factor: 3,
+        what,
+      });
+    }
+    expect(run()).toEqual(got);
+  }
+}
+
+const classes = [
+  ['bf16', 64, 48],
+  ['f16', 128, 96],
+  ['bf16', 256, 200],
+] as const;
+
+describe('gradients of attention in 16 bits', () => {
+  describe.each(classes)('%s, head dimensions %d and %d', (dtype, d, dv) => {
+    const c = square(140, { m: 150, d, dv, hq: 1, hkv: 1 });
+
+    test.each<[string, Partial<AttentionCase>]>([
+      ['no mask, grouped heads', { hq: 2 }],
+      ['causal', { causal: true }],
+      ['a window', { window: [50, 20] }],
+      ['more queries than keys', { n: 200, m: 90, causal: true }],
+      ['lengths', { b: 2, causal: true, keyLengths: [141, 9], queryLengths: [140, 70] }],
+      ['prefixes', { b: 2, n: 70, causal: true, prefixLengths: [90, 3], keyLengths: [120, 150] }],
+      ['softcap', { softcap: 2, scale: 0.5 }],
+      ['ALiBi, sinks', { alibiSlopes: [0.1], causal: true, sinks: [0.5] }],
+      [
+        'segments',
+        { querySegments: runs(60, 50, 30), keySegments: runs(60, 40, 50), causal: true },
+      ],
+    ])('%s', (_, options) => check({ ...c, ...options }, dtype));
+
+    test('a bias', () => {
+      const data = rounded(normal(21, 140 * 150), dtype);
+      check({ ...c, bias: { data, shape: [1, 1, 140, 150] } }, dtype);
+    });
+
+    test('dropout', () => {
+      check({ ...c, kept: keptOf(c, 77, 0.3) }, dtype, (on) => ({
+        dropout: 0.3,
+        generator: new Generator(77, on),
+      }));
+    });
+  });
+
+  test.each(['f16', 'bf16'] as const)('a block mask, %s', (dtype) => {
+    const mask = BlockMask.local({ queries: 150, left: 70, blockSize: 32 });
+    const shows = (_h: number, i: number, j: number) => mask.sees(i, j);
+    const c = { ...square(150, { d: 64, dv: 64, hq: 1, hkv: 1 }), shows };
+    check(c, dtype, () => ({ blockMask: mask }));
+  });
+});
