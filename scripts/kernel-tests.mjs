@@ -100,6 +100,7 @@ const programs = {
     kernels: [
       'cuda/core/sm90a.cu',
       'cuda/tensor_map.cu',
+      'cuda/dense/copy.cu',
       ...matching(/^cuda\/attention\/attention\w*\.cu$/),
     ],
     macro: 'LONGSPAN_PLANTED_ATTENTION',

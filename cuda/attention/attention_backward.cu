@@ -6,8 +6,8 @@
 // streams over it, mostly from L2. Workspace: 8 bytes per query, and 8 per packed sequence. The
 // gradient of sinks needs no scores (attention_statistics.cu).
 //
-// 16-bit operands that bulk copies can read have wgmma on sm_90a (attention_backward90.cu); others
-// there, and all on older GPUs, have mma.sync (backward16.cuh), as in the forward pass.
+// 16-bit operands have wgmma on sm_90a (attention_backward90.cu), mma.sync elsewhere
+// (backward16.cuh).
 //
 // Predicted for an H200, from mma.sync at about 60 % of the rate of wgmma: bf16, 8192 tokens, no
 // mask: 200 TFLOP/s of 2.5 times the forward's FLOPs at D 64, 170 at D 128, 90 at D 256; f32 20
@@ -63,23 +63,28 @@ Status run(const BackwardArguments& a, cudaStream_t stream) {
   });
 }
 
-size_t attentionBackwardWorkspace(const ops::AttentionBackward& p, const Gpu&) {
-  return static_cast<size_t>(statisticsOf(p)) * sizeof(float) + sequenceStartsBytes(p);
+bool usesWgmma(const ops::AttentionBackward& p, const Gpu& gpu) {
+  return p.q.dtype != DType::f32 && runsSm90a(gpu);
+}
+
+size_t attentionBackwardWorkspace(const ops::AttentionBackward& p, const Gpu& gpu) {
+  return (usesWgmma(p, gpu) ? copiedBytes90(p) : 0) +
+         static_cast<size_t>(statisticsOf(p)) * sizeof(float) + sequenceStartsBytes(p);
 }
 
 Status attentionBackward(const ops::AttentionBackward& p, Context& context) {
   if (p.gradQ.numel() == 0 && p.gradK.numel() == 0 && p.gradV.numel() == 0 && !p.withGradSinks) {
     return {};
   }
-  BackwardArguments a = backwardArguments(p, context.workspace.data);
+  const bool wgmma = usesWgmma(p, context.gpu);
+  std::byte* const copies = context.workspace.data;
+  BackwardArguments a = backwardArguments(p, copies + (wgmma ? copiedBytes90(p) : 0));
   a.gradQ = operandOf(p.headMajor(p.gradQ));
   a.gradK = operandOf(p.headMajor(p.gradK));
   a.gradV = operandOf(p.headMajor(p.gradV));
   if (p.withGradSinks) a.gradSinks = p.gradSinks.data<float>();
   LONGSPAN_RETURN_IF_ERROR(findSequences(p, a.problem, a.delta + statisticsOf(p), context.stream));
-  if (p.q.dtype != DType::f32 && runsSm90a(context.gpu) && bulkReadable(a)) {
-    return attentionBackward90(a, p.q.dtype, context.stream);
-  }
+  if (wgmma) return attentionBackward90(a, p, copies, context);
   if (p.q.dtype == DType::f16) return run<f16>(a, context.stream);
   if (p.q.dtype == DType::bf16) return run<bf16>(a, context.stream);
   return run<float>(a, context.stream);

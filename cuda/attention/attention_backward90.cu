@@ -1,6 +1,10 @@
 // Exact attention, backward, for 16-bit floats on sm_90a: maps of the operands and launches.
 // Algorithm, cost and predictions: backward90.cuh.
+#include <algorithm>
+#include <array>
+
 #include "cuda/attention/backward90.cuh"
+#include "cuda/dense/move.cuh"
 
 namespace longspan::cuda {
 namespace {
@@ -8,6 +12,35 @@ namespace {
 struct Axes {
   int heads, tokens, width;
 };
+
+// What bulk copies read, as [B, H, tokens, dim].
+std::array<TensorView, 4> operandsOf(const ops::AttentionGradientProblem& p) {
+  const TensorView& gradO = p.gradO.defined() ? p.gradO : p.o;
+  return {p.headMajor(p.q), p.headMajor(gradO), p.headMajor(p.k), p.headMajor(p.v)};
+}
+
+// A contiguous copy with rows on 16 bytes.
+TensorView copyAt(const TensorView& t, std::byte* memory) {
+  const int64_t run = 16 / static_cast<int64_t>(sizeOf(t.dtype));
+  TensorView copy = TensorView::ofShape(
+      t.dtype, {t.shape[0], t.shape[1], t.shape[2], (t.shape[3] + run - 1) / run * run});
+  copy.shape[3] = t.shape[3];
+  copy.base = memory;
+  return copy;
+}
+
+// Bytes of that copy, or 0 where the operand can be read as it lies. Memory of tensors begins on 16
+// bytes, so that offsets and strides decide. An operand without tokens has memory that its map can
+// name.
+int64_t copiedBytes(TensorView t) {
+  constexpr int64_t kStep = 256;
+  t.base = nullptr;
+  const auto axis = [&](int i) { return static_cast<int>(t.shape[i]); };
+  if (mapped(operandOf(t), axis(0), axis(1), axis(2))) return 0;
+  const int64_t elements = t.shape[0] * t.shape[1] * t.shape[2] * copyAt(t, nullptr).stride[2];
+  const int64_t bytes = elements * static_cast<int64_t>(sizeOf(t.dtype));
+  return std::max(kStep, (bytes + kStep - 1) / kStep * kStep);
+}
 
 Status map(TensorMap* to, const Problem& p, const Operand& t, const Axes& x, DType type, int rows) {
   return launched(mapTokens(to, t, type, p.batch, x.heads, x.tokens, x.width, rows));
@@ -60,15 +93,26 @@ Status run(const BackwardArguments& a, cudaStream_t stream) {
 
 }  // namespace
 
-bool bulkReadable(const BackwardArguments& a) {
-  const Problem& p = a.problem;
-  return mapped(p.q, p.batch, p.queryHeads, p.queries) &&
-         mapped(a.gradO, p.batch, p.queryHeads, p.queries) &&
-         mapped(p.k, p.batch, p.keyHeads, p.keys) && mapped(p.v, p.batch, p.keyHeads, p.keys);
+size_t copiedBytes90(const ops::AttentionGradientProblem& p) {
+  int64_t bytes = 0;
+  for (const TensorView& t : operandsOf(p)) bytes += copiedBytes(t);
+  return static_cast<size_t>(bytes);
 }
 
-Status attentionBackward90(const BackwardArguments& a, DType dtype, cudaStream_t stream) {
-  return dtype == DType::bf16 ? run<bf16>(a, stream) : run<f16>(a, stream);
+Status attentionBackward90(BackwardArguments a, const ops::AttentionGradientProblem& p,
+                           std::byte* copies, Context& context) {
+  Operand* const to[] = {&a.problem.q, &a.gradO, &a.problem.k, &a.problem.v};
+  int i = 0;
+  for (const TensorView& t : operandsOf(p)) {
+    const TensorView copy = copyAt(t, copies);
+    if (copiedBytes(t) > 0) {
+      if (t.numel() > 0) LONGSPAN_RETURN_IF_ERROR(moveElements(t, copy, context));
+      *to[i] = operandOf(copy);
+      copies += copiedBytes(t);
+    }
+    ++i;
+  }
+  return p.q.dtype == DType::bf16 ? run<bf16>(a, context.stream) : run<f16>(a, context.stream);
 }
 
 }  // namespace longspan::cuda

@@ -66,9 +66,11 @@ inline BackwardArguments backwardArguments(const ops::AttentionGradientProblem& 
 // Fills delta and base, and gradSinks where it is not null.
 Status backwardStatistics(const BackwardArguments& a, DType dtype, cudaStream_t stream);
 
-// The gradients by the kernels for sm_90a, for 16-bit operands that bulk copies can read.
-bool bulkReadable(const BackwardArguments& a);
-Status attentionBackward90(const BackwardArguments& a, DType dtype, cudaStream_t stream);
+// The gradients by the kernels for sm_90a, for 16-bit operands. Those that bulk copies cannot read
+// are first copied into `copies`, of so many bytes.
+size_t copiedBytes90(const ops::AttentionGradientProblem& p);
+Status attentionBackward90(BackwardArguments a, const ops::AttentionGradientProblem& p,
+                           std::byte* copies, Context& context);
 
 // Where a block is and what it meets.
 template <bool kKeySide, class Mask>

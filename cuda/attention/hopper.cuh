@@ -106,9 +106,9 @@ inline cudaError_t mapTokens(TensorMap* map, const Operand& t, DType type, int b
   const int64_t stride[4] = {1, t.token, t.head, t.batch};
   const int extent[4] = {dim, tokens, heads, batch};
   for (int i = 0; i < 4; ++i) {
-    layout.extent[i] = static_cast<uint64_t>(extent[i]);
+    layout.extent[i] = static_cast<uint64_t>(std::max(extent[i], 1));  // of none nothing is read
     // The stride of an axis of one element is free, but must be one that a map may have.
-    layout.strideBytes[i] = extent[i] == 1 ? (layout.extent[0] * element + 15) / 16 * 16
+    layout.strideBytes[i] = extent[i] <= 1 ? (layout.extent[0] * element + 15) / 16 * 16
                                            : static_cast<uint64_t>(stride[i]) * element;
     layout.box[i] = 1;
   }

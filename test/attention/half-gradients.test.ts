@@ -2,9 +2,9 @@
  * Gradients in 16 bits with every option, on rows that bulk copies can read: a GPU of compute
  * capability 9.0 has kernels of its own for them (docs/attention.md), with tiles of 128 rows.
  */
-import { type AttentionOptions, BlockMask, Generator } from 'longspan';
+import { type AttentionOptions, BlockMask, expand, Generator, slice, type Tensor } from 'longspan';
 import { type AttentionCase, attentionGradients } from '../reference/attention.js';
-import { expectLowPrecision, rounded } from '../support/compare.js';
+import { expectClose, expectLowPrecision, rounded } from '../support/compare.js';
 import { testDevices } from '../support/devices.js';
 import { dataOf, keptOf, normal, roundData, runCase, runs, square } from './case.js';
 
@@ -73,6 +73,42 @@ describe('gradients of attention in 16 bits', () => {
         generator: new Generator(77, on),
       }));
     });
+  });
+
+  // A GPU of compute capability 9.0 copies these first: odd rows, a value of another width than rows of
+  // 16 bytes have, one head of keys expanded by a step of 0.
+  test.each<[string, Partial<AttentionCase>]>([
+    ['odd head dimensions', { d: 37, dv: 21 }],
+    ['keys that can be read, values that cannot', { d: 64, dv: 70, hq: 2 }],
+    ['over 128', { d: 131, dv: 129 }],
+  ])('%s', (_, options) => {
+    check({ ...square(70, { m: 90, hq: 1, hkv: 1, causal: true }), ...options }, 'bf16');
+  });
+
+  test.each(testDevices())('a head of keys for all, expanded, on %s', (on) => {
+    const c = square(70, { m: 90, d: 24, dv: 24, hq: 3, hkv: 3 });
+    const data = roundData(dataOf(c), 'f16');
+    const one = (x: Float64Array) => Float64Array.from(x, (_, i) => x[i % (90 * 24)] as number);
+    const same = { ...data, k: one(data.k), v: one(data.v) };
+    const shared = (t: Tensor) =>
+      t.shape[2] === 90 ? expand(slice(t, 1, 0, 1), [1, 3, 90, 24]) : t;
+    const plain = runCase(c, same, 'f16', { on });
+    const expanded = runCase(c, same, 'f16', { on, view: shared });
+    // The forward pass may take another kernel: a rounding or two of 16 bits.
+    for (const name of ['o', 'q'] as const)
+      expectClose(expanded[name], plain[name], { absolute: 4e-3, relative: 2e-3 }, name);
+  });
+
+  test.each(testDevices())('no keys, or no queries, on %s', (on) => {
+    for (const [n, m] of [
+      [5, 0],
+      [0, 5],
+    ] as const) {
+      const c = square(n, { m, d: 64, dv: 64, hq: 2, hkv: 1 });
+      const got = runCase(c, dataOf(c), 'bf16', { on });
+      expect([got.q, got.k, got.v].map((x) => x.length)).toEqual([2 * n * 64, m * 64, m * 64]);
+      for (const x of [got.q, got.k, got.v]) expect(x.every((value) => value === 0)).toBe(true);
+    }
   });
 
   test.each(['f16', 'bf16'] as const)('a block mask, %s', (dtype) => {
