@@ -9,7 +9,7 @@
 namespace longspan::cuda {
 namespace {
 
-struct Axes {
+struct OperandAxes {
   int heads, tokens, width;
 };
 
@@ -42,12 +42,13 @@ int64_t copiedBytes(TensorView t) {
   return std::max(kStep, (bytes + kStep - 1) / kStep * kStep);
 }
 
-Status map(TensorMap* to, const Problem& p, const Operand& t, const Axes& x, DType type, int rows) {
+Status mapOperand(TensorMap* to, const Problem& p, const Operand& t, const OperandAxes& x,
+                  DType type, int rows) {
   return launched(mapTokens(to, t, type, p.batch, x.heads, x.tokens, x.width, rows));
 }
 
 template <class Tile>
-Status runSide(Backward90& w, cudaStream_t stream) {
+Status runSide90(Backward90& w, cudaStream_t stream) {
   constexpr DType type = dtypeOf<typename Tile::T>();
   constexpr bool kKeySide = Tile::kKeySide;
   const BackwardArguments& a = w.arguments;
@@ -61,13 +62,13 @@ Status runSide(Backward90& w, cudaStream_t stream) {
   constexpr int kQueries = kKeySide ? kStreaming : kStaying;
   constexpr int kKeys = kKeySide ? kStaying : kStreaming;
   TensorMap q, gradO, k, v;
-  const Axes queries{p.queryHeads, p.queries, p.dim}, keys{p.keyHeads, p.keys, p.dim};
-  Axes gradients = queries, values = keys;
+  const OperandAxes queries{p.queryHeads, p.queries, p.dim}, keys{p.keyHeads, p.keys, p.dim};
+  OperandAxes gradients = queries, values = keys;
   gradients.width = values.width = p.valueDim;
-  LONGSPAN_RETURN_IF_ERROR(map(&q, p, p.q, queries, type, kQueries));
-  LONGSPAN_RETURN_IF_ERROR(map(&gradO, p, a.gradO, gradients, type, kQueries));
-  LONGSPAN_RETURN_IF_ERROR(map(&k, p, p.k, keys, type, kKeys));
-  LONGSPAN_RETURN_IF_ERROR(map(&v, p, p.v, values, type, kKeys));
+  LONGSPAN_RETURN_IF_ERROR(mapOperand(&q, p, p.q, queries, type, kQueries));
+  LONGSPAN_RETURN_IF_ERROR(mapOperand(&gradO, p, a.gradO, gradients, type, kQueries));
+  LONGSPAN_RETURN_IF_ERROR(mapOperand(&k, p, p.k, keys, type, kKeys));
+  LONGSPAN_RETURN_IF_ERROR(mapOperand(&v, p, p.v, values, type, kKeys));
   w.stayingX = kKeySide ? k : q, w.stayingY = kKeySide ? v : gradO;
   w.streamingX = kKeySide ? q : k, w.streamingY = kKeySide ? gradO : v;
   return launched(launch(attentionBackward90<Tile, Band>, grid, dim3(Tile::kThreads),
@@ -75,19 +76,19 @@ Status runSide(Backward90& w, cudaStream_t stream) {
 }
 
 template <class T>
-Status run(const BackwardArguments& a, cudaStream_t stream) {
+Status runBackward90(const BackwardArguments& a, cudaStream_t stream) {
   LONGSPAN_RETURN_IF_ERROR(backwardStatistics(a, dtypeOf<T>(), stream));
   Backward90 w;
   w.arguments = a;
   return dispatchDim(a.problem, [&](auto dim) -> Status {
     constexpr int kDim = decltype(dim)::value;
     if constexpr (kDim <= 128) {
-      LONGSPAN_RETURN_IF_ERROR((runSide<BackwardTile90<T, kDim, true, true, true>>(w, stream)));
+      LONGSPAN_RETURN_IF_ERROR((runSide90<BackwardTile90<T, kDim, true, true, true>>(w, stream)));
     } else {
-      LONGSPAN_RETURN_IF_ERROR((runSide<BackwardTile90<T, kDim, true, true, false>>(w, stream)));
-      LONGSPAN_RETURN_IF_ERROR((runSide<BackwardTile90<T, kDim, true, false, true>>(w, stream)));
+      LONGSPAN_RETURN_IF_ERROR((runSide90<BackwardTile90<T, kDim, true, true, false>>(w, stream)));
+      LONGSPAN_RETURN_IF_ERROR((runSide90<BackwardTile90<T, kDim, true, false, true>>(w, stream)));
     }
-    return runSide<BackwardTile90<T, kDim, false, true, false>>(w, stream);
+    return runSide90<BackwardTile90<T, kDim, false, true, false>>(w, stream);
   });
 }
 
@@ -112,7 +113,8 @@ Status attentionBackward90(BackwardArguments a, const ops::AttentionGradientProb
     }
     ++i;
   }
-  return p.q.dtype == DType::bf16 ? run<bf16>(a, context.stream) : run<f16>(a, context.stream);
+  return p.q.dtype == DType::bf16 ? runBackward90<bf16>(a, context.stream)
+                                  : runBackward90<f16>(a, context.stream);
 }
 
 }  // namespace longspan::cuda

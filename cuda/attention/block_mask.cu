@@ -15,8 +15,8 @@
 namespace longspan::cuda {
 namespace {
 
-constexpr int kThreads = 128;
-constexpr size_t kStackBytes = sizeof(int32_t) * ops::kMaskDepth * kThreads;
+constexpr int kMaskThreads = 128;
+constexpr size_t kStackBytes = sizeof(int32_t) * ops::kMaskDepth * kMaskThreads;
 
 struct MaskProgram {
   const int32_t* steps;   // [length, 2]
@@ -62,17 +62,18 @@ __device__ __forceinline__ bool sees(const MaskProgram& p, const MaskPlace& at, 
               : step == Step::batch  ? at.batch
                                      : at.head;
     } else {
-      const int32_t x = stack[(top - taken) * kThreads];
-      const int32_t y = taken == 2 ? stack[(top - 1) * kThreads] : 0;
+      const int32_t x = stack[(top - taken) * kMaskThreads];
+      const int32_t y = taken == 2 ? stack[(top - 1) * kMaskThreads] : 0;
       value = ops::maskValue(step, x, y);
     }
     top += 1 - taken;
-    stack[(top - 1) * kThreads] = value;
+    stack[(top - 1) * kMaskThreads] = value;
   }
   return stack[0] != 0;
 }
 
-__global__ void __launch_bounds__(kThreads) blockMaskKernel(const __grid_constant__ MaskProgram p) {
+__global__ void __launch_bounds__(kMaskThreads)
+    blockMaskKernel(const __grid_constant__ MaskProgram p) {
   LONGSPAN_SHARED(shared);
   int32_t* const stack = reinterpret_cast<int32_t*>(shared) + threadIdx.x;
   const int64_t item = blockIdx.x;
@@ -80,7 +81,7 @@ __global__ void __launch_bounds__(kThreads) blockMaskKernel(const __grid_constan
   const bool sound = ops::isSoundMask(p.steps, p.length) && at.inside(p);
   const int pairs = p.block * p.block;
   bool any = false, all = true;
-  for (int e = static_cast<int>(threadIdx.x); e < pairs; e += kThreads) {
+  for (int e = static_cast<int>(threadIdx.x); e < pairs; e += kMaskThreads) {
     const int i = at.row * p.block + e / p.block, j = at.column * p.block + e % p.block;
     const bool exists = sound && i < p.queries && j < p.keys;
     const bool seen = exists && sees(p, at, i, j, stack);
@@ -121,7 +122,7 @@ Status blockMaskEvaluate(const ops::BlockMaskEvaluate& p, Context& context) {
   program.block = static_cast<int>(p.block), program.batch = static_cast<int>(p.batch);
   program.heads = static_cast<int>(p.heads), program.rows = static_cast<int>(p.rows());
   program.columns = static_cast<int>(p.columns());
-  return launched(launch(blockMaskKernel, dim3(static_cast<uint32_t>(count)), dim3(kThreads),
+  return launched(launch(blockMaskKernel, dim3(static_cast<uint32_t>(count)), dim3(kMaskThreads),
                          kStackBytes, context.stream, program));
 }
 
