@@ -24,6 +24,7 @@ const matching = (pattern) => files.filter((file) => pattern.test(file)).sort();
 
 const emulator = matching(/^cuda\/emulator\/\w+\.cc$/);
 const shared = [
+  'cpp/core/recycler.cc',
   'cpp/core/status.cc',
   'cpp/core/tensor_view.cc',
   'cpp/ops/check.cc',
