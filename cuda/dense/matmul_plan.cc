@@ -202,6 +202,7 @@ Plan planOf(const ops::Matmul& p, const Gpu& gpu) {
       choose(plan, kMmaStrided, elementBytes, multiprocessors);
     } else {
       const double best = choose(plan, kMma, elementBytes, multiprocessors);
+      // On sm_90a the large tile has no code: what cannot be mapped there is rare.
       if (!runsSm90a(gpu)) {
         choose(plan, kMmaLarge, elementBytes, multiprocessors, best);
       } else if (std::min(problem.m, problem.n) >= kLeastSide && mapped(problem)) {

@@ -56,7 +56,7 @@ std::string checkPlans() {
       {"thin", planned(hopper, h, 16, 4096, 4096), Kernel::mma, mm::kSmallTile, true, false},
       {"f32", planned(hopper, DType::f32, 4096, 4096, 4096), Kernel::fma, mm::kLargeTileF32, false,
        false},
-      {"no sums", planned(hopper, h, 4096, 4096, 0), Kernel::mma, mm::kLargeTile, false, false},
+      {"no sums", planned(hopper, h, 4096, 4096, 0), Kernel::mma, mm::kSmallTile, false, false},
       {"sm_80", planned(of(8, 0), h, 4096, 4096, 4096), Kernel::mma, mm::kLargeTile, false, false},
       {"sm_100", planned(of(10, 0), h, 4096, 4096, 4096), Kernel::mma, mm::kLargeTile, false,
        false},
@@ -68,8 +68,8 @@ std::string checkPlans() {
        false, false},
       {"three batch axes",
        planned(hopper, h, 2048, 2048, 2048, {{2, 60 * far}, {3, 8 * far}, {2, far}}), Kernel::mma,
-       mm::kLargeTile, false, false},
-      {"backwards", planned(hopper, h, 2048, 2048, 2048, {{3, -far}}), Kernel::mma, mm::kLargeTile,
+       mm::kSmallTile, false, false},
+      {"backwards", planned(hopper, h, 2048, 2048, 2048, {{3, -far}}), Kernel::mma, mm::kSmallTile,
        false, false},
   };
   std::string wrong;
