@@ -43,7 +43,7 @@ Status refuseMask(const Problem& p) {
 
 // Heads whose keys and values stay in 32 MiB of L2 while their queries pass.
 uint32_t sectionOf(const Problem& p) {
-  const int64_t bytes = int64_t{p.keys} * (p.dim + p.valueDim) * 2 / p.group();
+  const int64_t bytes = int64_t{p.keys} * (p.dim + p.valueDim) * 2 / (p.queryHeads / p.keyHeads);
   const int64_t heads = (int64_t{32} << 20) / std::max<int64_t>(bytes, 1);
   return static_cast<uint32_t>(std::clamp<int64_t>(heads, 1, int64_t{p.queryHeads} * p.batch));
 }
