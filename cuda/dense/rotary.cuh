@@ -7,6 +7,7 @@
 
 #include <cmath>
 
+#include "cpp/core/quarter_turn.h"
 #include "cpp/ops/dense/rotary.h"
 #include "cuda/portable.cuh"
 
@@ -39,12 +40,8 @@ __device__ __forceinline__ float2 cosineAndSine(double turn, float sign) {
   const double part = 4 * (turn - rint(turn));  // quarters of a turn, |part| <= 2
   const double quarter = rint(part);
   const auto x = static_cast<float>((part - quarter) * (kTurn / 4));  // |x| <= pi / 4
-  const float q = x * x;
-  const float s =
-      x + x * (q * (((q * (1.0f / 362880) - 1.0f / 5040) * q + 1.0f / 120) * q - 1.0f / 6));
-  const float c =
-      1.0f +
-      q * ((((q * (-1.0f / 3628800) + 1.0f / 40320) * q - 1.0f / 720) * q + 1.0f / 24) * q - 0.5f);
+  float s, c;
+  sineAndCosine(x, s, c);
   const int k = static_cast<int>(quarter) & 3;
   const float cosine = (k & 1) != 0 ? s : c, sine = (k & 1) != 0 ? c : s;
   return make_float2(k == 1 || k == 2 ? -cosine : cosine, sign * (k >= 2 ? -sine : sine));

@@ -220,3 +220,15 @@ export function onDevice(on: 'cpu' | 'cuda') {
       runCase(c, data, dtype, { ...how, on }),
   };
 }
+
+/** Options to try on 140 queries and 150 keys, in tiles of 64 or 128 of either. */
+export const halfOptions: readonly [string, Partial<AttentionCase>][] = [
+  ['no mask, grouped heads', { hq: 2 }],
+  ['causal', { causal: true }],
+  ['a window', { window: [50, 20] }],
+  ['more queries than keys', { n: 200, m: 90, causal: true }],
+  ['lengths', { b: 2, causal: true, keyLengths: [141, 9], queryLengths: [140, 70] }],
+  ['prefixes', { b: 2, n: 70, causal: true, prefixLengths: [90, 3], keyLengths: [120, 150] }],
+  ['softcap', { softcap: 2, scale: 0.5 }],
+  ['segments', { querySegments: runs(60, 50, 30), keySegments: runs(60, 40, 50), causal: true }],
+];

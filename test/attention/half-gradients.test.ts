@@ -6,7 +6,7 @@ import { type AttentionOptions, BlockMask, expand, Generator, slice, type Tensor
 import { type AttentionCase, attentionGradients } from '../reference/attention.js';
 import { expectClose, expectLowPrecision, rounded } from '../support/compare.js';
 import { testDevices } from '../support/devices.js';
-import { dataOf, keptOf, normal, roundData, runCase, runs, square } from './case.js';
+import { dataOf, halfOptions, keptOf, normal, roundData, runCase, square } from './case.js';
 
 type Half = 'f16' | 'bf16';
 
@@ -48,18 +48,8 @@ describe('gradients of attention in 16 bits', () => {
     const c = square(140, { m: 150, d, dv, hq: 1, hkv: 1 });
 
     test.each<[string, Partial<AttentionCase>]>([
-      ['no mask, grouped heads', { hq: 2 }],
-      ['causal', { causal: true }],
-      ['a window', { window: [50, 20] }],
-      ['more queries than keys', { n: 200, m: 90, causal: true }],
-      ['lengths', { b: 2, causal: true, keyLengths: [141, 9], queryLengths: [140, 70] }],
-      ['prefixes', { b: 2, n: 70, causal: true, prefixLengths: [90, 3], keyLengths: [120, 150] }],
-      ['softcap', { softcap: 2, scale: 0.5 }],
+      ...halfOptions,
       ['ALiBi, sinks', { alibiSlopes: [0.1], causal: true, sinks: [0.5] }],
-      [
-        'segments',
-        { querySegments: runs(60, 50, 30), keySegments: runs(60, 40, 50), causal: true },
-      ],
     ])('%s', (_, options) => check({ ...c, ...options }, dtype));
 
     test('a bias', () => {

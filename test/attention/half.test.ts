@@ -6,7 +6,16 @@ import { type AttentionOptions, attention, BlockMask, Generator } from 'longspan
 import { type AttentionCase, attentionReference } from '../reference/attention.js';
 import { expectClose, expectLowPrecision, rounded, tensorOf, values } from '../support/compare.js';
 import { testDevices } from '../support/devices.js';
-import { dataOf, keptOf, movedTo, normal, optionsOf, roundData, runs, square } from './case.js';
+import {
+  dataOf,
+  halfOptions,
+  keptOf,
+  movedTo,
+  normal,
+  optionsOf,
+  roundData,
+  square,
+} from './case.js';
 
 type Half = 'f16' | 'bf16';
 
@@ -75,20 +84,10 @@ describe('attention in 16 bits', () => {
     const c = square(140, { m: 150, d, dv, hq: 1, hkv: 1 });
 
     test.each<[string, Partial<AttentionCase>]>([
-      ['no mask, grouped heads', { hq: 2 }],
-      ['causal', { causal: true }],
-      ['a window', { window: [50, 20] }],
-      ['more queries than keys', { n: 200, m: 90, causal: true }],
-      ['lengths', { b: 2, causal: true, keyLengths: [141, 9], queryLengths: [140, 70] }],
+      ...halfOptions,
       ['no keys', { b: 2, n: 70, keyLengths: [0, 130] }],
-      ['prefixes', { b: 2, n: 70, causal: true, prefixLengths: [90, 3], keyLengths: [120, 150] }],
-      ['softcap', { softcap: 2, scale: 0.5 }],
       ['sinks', { causal: true, sinks: [0.5] }],
       ['ALiBi', { alibiSlopes: [0.1] }],
-      [
-        'segments',
-        { querySegments: runs(60, 50, 30), keySegments: runs(60, 40, 50), causal: true },
-      ],
     ])('%s', (_, options) => check({ ...c, ...options }, dtype));
 
     test('a bias', () => {

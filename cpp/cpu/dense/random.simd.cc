@@ -6,6 +6,7 @@
 
 #include <cmath>
 
+#include "cpp/core/quarter_turn.h"
 #include "cpp/cpu/philox_words.h"
 #include "cpp/cpu/rows.h"
 
@@ -34,12 +35,8 @@ inline void boxMuller(uint32_t first, uint32_t second, float* z) {
   const auto rest =
       static_cast<float>(static_cast<int32_t>(turn) - static_cast<int32_t>(quarter << 22));
   const float x = rest * (1.57079632679489662f * 0x1p-22f);
-  const float q = x * x;
-  const float s =
-      x + x * (q * (((q * (1.0f / 362880) - 1.0f / 5040) * q + 1.0f / 120) * q - 1.0f / 6));
-  const float c =
-      1.0f +
-      q * ((((q * (-1.0f / 3628800) + 1.0f / 40320) * q - 1.0f / 720) * q + 1.0f / 24) * q - 0.5f);
+  float s, c;
+  sineAndCosine(x, s, c);
   const bool swap = (quarter & 1u) != 0;
   const float cosine = swap ? -s : c, sine = swap ? c : s;
   const float sign = (quarter & 2u) != 0 ? -radius : radius;

@@ -7,6 +7,7 @@
 
 #include <cmath>
 
+#include "cpp/core/quarter_turn.h"
 #include "cpp/cpu/row_math.h"
 #include "cpp/cpu/rows.h"
 #include "cpp/ops/dense/rotary.h"
@@ -23,13 +24,8 @@ inline void angles(double position, const double* turns, int64_t half, float sig
     const double part = 4 * (turn - std::rint(turn));  // quarters of a turn, |part| <= 2
     const double quarter = std::rint(part);
     const auto x = static_cast<float>((part - quarter) * (kTurn / 4));  // |x| <= pi / 4
-    const float q = x * x;
-    const float s =
-        x + x * (q * (((q * (1.0f / 362880) - 1.0f / 5040) * q + 1.0f / 120) * q - 1.0f / 6));
-    const float c =
-        1.0f +
-        q * ((((q * (-1.0f / 3628800) + 1.0f / 40320) * q - 1.0f / 720) * q + 1.0f / 24) * q -
-             0.5f);
+    float s, c;
+    sineAndCosine(x, s, c);
     const auto k = static_cast<int32_t>(quarter) & 3;
     const float cosine = (k & 1) != 0 ? s : c, sine = (k & 1) != 0 ? c : s;
     cosines[i] = k == 1 || k == 2 ? -cosine : cosine;

@@ -26,7 +26,13 @@ import {
   whole,
 } from './blocks.js';
 import { type BlockLists, blockLists } from './lists.js';
-import { type BlockMaskOptions, optionNames, type PatternOptions, shapeOf } from './options.js';
+import {
+  type BlockMaskOptions,
+  matrixOf,
+  optionNames,
+  type PatternOptions,
+  shapeOf,
+} from './options.js';
 import * as patterns from './patterns.js';
 import { maskSvg } from './picture.js';
 import { compile, type MaskPredicate } from './predicate.js';
@@ -162,23 +168,9 @@ export class BlockMask implements MaskShape {
    * const mask = BlockMask.fromLayout([[1, 0], [1, 1]], { queries: 128, blockSize: 64 });
    */
   static fromLayout(layout: Tensor | Nested, options: BlockMaskOptions): BlockMask {
-    const made = !(layout instanceof Tensor);
-    const t = made ? tensor(layout as Nested) : layout;
-    const [batch = 1, heads = 1] = [t.shape.at(-4), t.shape.at(-3)];
-    const [shape, device] = shapeOf('BlockMask.fromLayout', { ...options, batch, heads });
-    const expected = [rowsOf(shape), columnsOf(shape)];
-    const fits = t.shape.length >= 2 && t.shape.length <= 4;
-    if (!fits || t.shape.at(-2) !== expected[0] || t.shape.at(-1) !== expected[1]) {
-      throw new ArgumentError(
-        'ERR_SHAPE',
-        'BlockMask.fromLayout',
-        'layout',
-        show(t),
-        `Its last axes must be the ${expected.join(' by ')} blocks of these lengths`,
-      );
-    }
-    const states = Uint8Array.from(t.dataSync(), (x) => (Number(x) === 0 ? hidden : whole));
-    if (made) t.dispose();
+    const sides = (m: MaskShape) => [rowsOf(m), columnsOf(m)];
+    const [shape, device, data] = matrixOf('BlockMask.fromLayout', { layout }, options, sides);
+    const states = Uint8Array.from(data, (x) => (Number(x) === 0 ? hidden : whole));
     return new BlockMask(shape, device, states, new Uint8Array(0));
   }
 
@@ -192,23 +184,8 @@ export class BlockMask implements MaskShape {
    * const mask = BlockMask.fromPairs(tensor([[1, 0, 0], [1, 1, 0], [0, 1, 1]]), { queries: 3 });
    */
   static fromPairs(pairs: Tensor | Nested, options: BlockMaskOptions): BlockMask {
-    const made = !(pairs instanceof Tensor);
-    const t = made ? tensor(pairs as Nested) : pairs;
-    const [batch = 1, heads = 1] = [t.shape.at(-4), t.shape.at(-3)];
-    const [shape, device] = shapeOf('BlockMask.fromPairs', { ...options, batch, heads });
-    const { queries, keys } = shape;
-    const fits = t.shape.length >= 2 && t.shape.length <= 4;
-    if (!fits || t.shape.at(-2) !== queries || t.shape.at(-1) !== keys) {
-      throw new ArgumentError(
-        'ERR_SHAPE',
-        'BlockMask.fromPairs',
-        'pairs',
-        show(t),
-        `Its last axes must be the ${queries} queries and ${keys} keys`,
-      );
-    }
-    const data = t.dataSync();
-    if (made) t.dispose();
+    const sides = (m: MaskShape) => [m.queries, m.keys];
+    const [shape, device, data] = matrixOf('BlockMask.fromPairs', { pairs }, options, sides);
     const { states, bits } = fromMatrix(shape, (at) => Number(data[at]) !== 0);
     return new BlockMask(shape, device, states, bits);
   }

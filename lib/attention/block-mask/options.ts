@@ -1,8 +1,10 @@
 /** What block masks are made for, checked. */
+import { type Nested, tensor } from '../../core/create.js';
 import { show } from '../../core/declare.js';
 import { type Device, device as deviceOf } from '../../core/device.js';
 import { ArgumentError } from '../../core/errors.js';
 import { checkOptions } from '../../core/options.js';
+import { Tensor } from '../../core/tensor.js';
 import type { MaskShape } from './blocks.js';
 
 /** What a `BlockMask` is made for. */
@@ -54,4 +56,33 @@ export function shapeOf(operator: string, options: BlockMaskOptions): [MaskShape
     );
   }
   return [{ batch, heads, queries, keys, blockSize }, deviceOf(options.device)];
+}
+
+/**
+ * @internal The content of a matrix that says of blocks or pairs what is seen, for one head or with axes of
+ * heads and batch entries before, checked.
+ *
+ * @param named the argument, under its name
+ * @param sides the last two axes that it must have
+ */
+export function matrixOf(
+  operator: string,
+  named: Record<string, Tensor | Nested>,
+  options: BlockMaskOptions,
+  sides: (shape: MaskShape) => readonly number[],
+): [MaskShape, Device, ArrayLike<unknown> & Iterable<unknown>] {
+  const [[argument, given]] = Object.entries(named) as [[string, Tensor | Nested]];
+  const made = !(given instanceof Tensor);
+  const t = made ? tensor(given) : given;
+  const [batch = 1, heads = 1] = [t.shape.at(-4), t.shape.at(-3)];
+  const [shape, device] = shapeOf(operator, { ...options, batch, heads });
+  const last = sides(shape);
+  const fits = t.shape.length >= 2 && t.shape.length <= 4;
+  if (!fits || last.some((size, i) => size !== t.shape.at(i - 2))) {
+    const remedy = `Its last axes must be ${last.join(' by ')} for these lengths`;
+    throw new ArgumentError('ERR_SHAPE', operator, argument, show(t), remedy);
+  }
+  const data = t.dataSync();
+  if (made) t.dispose();
+  return [shape, device, data];
 }
