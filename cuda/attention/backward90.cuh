@@ -125,17 +125,6 @@ struct BackwardStages {
   }
 };
 
-// Zeros in rows [from, kRows) of a tile, by kThreads threads.
-template <int kDim, int kRows, int kThreads>
-__device__ __forceinline__ void clearRows(uint8_t* tile, int from, int thread) {
-  constexpr int kChunks = 2 * kPanel / 16, kPanels = kDim / kPanel;
-  for (int i = thread; i < (kRows - from) * kChunks * kPanels; i += kThreads) {
-    const int row = from + i / kChunks / kPanels, panel = i / kChunks % kPanels;
-    *reinterpret_cast<uint4*>(tile + (panel * kRows + row) * 2 * kPanel + i % kChunks * 16) =
-        make_uint4(0, 0, 0, 0);
-  }
-}
-
 // What the first warpgroup does: thread 0 copies tiles, all of them statistics.
 template <class Tile, class Mask>
 __device__ __forceinline__ void produceBackward(const Backward90& w,
@@ -246,8 +235,10 @@ __device__ __forceinline__ void consumeBackward(const BackwardArguments& a,
   }
   // Copies bring rows beyond the last one that counts, which may hold anything: zeros instead.
   const auto clear = [&](uint8_t* x, uint8_t* y, auto rows, int from) {
-    clearRows<kDim, decltype(rows)::value, Tile::kConsumers>(x, from, thread);
-    if (y != nullptr) clearRows<kDim, decltype(rows)::value, Tile::kConsumers>(y, from, thread);
+    clearRows<kDim, decltype(rows)::value, Tile::kConsumers>(reinterpret_cast<T*>(x), from, thread);
+    if (y != nullptr)
+      clearRows<kDim, decltype(rows)::value, Tile::kConsumers>(reinterpret_cast<T*>(y), from,
+                                                               thread);
   };
   const auto cleared = [&] {
     if constexpr (!kPlanted<Planted::hopperBackwardClearFence>) ptx::fenceProxyAsync();

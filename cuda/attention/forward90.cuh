@@ -209,24 +209,12 @@ class ForwardProducer {
     }
     if (last) {
       if (!kPlanted<Planted::hopperLastWait>) ptx::mbarrierWait(rings_.lastValues, 0);
-      clearRows(target, valid_ - tile);
+      clearRows<Tile::kDim, Tile::kKeys, 32>(target, valid_ - tile, threadIdx.x % 32);
       if (!kPlanted<Planted::hopperLastFence>) ptx::fenceProxyAsync();
       if (!kPlanted<Planted::hopperLastWarp>) __syncwarp();
       if (leads_) ptx::mbarrierArrive(full);
     }
     values_.advance();
-  }
-
-  // Rows of a tile from `row` on become zeros; swizzling moves nothing out of its row.
-  __device__ __forceinline__ static void clearRows(f16* tile, int row) {
-    constexpr int kChunks = kPanel / 8;
-    const int count = (Tile::kKeys - row) * kChunks;
-    for (int panel = 0; panel < Tile::kDim / kPanel; ++panel) {
-      f16* const from = tile + (panel * Tile::kKeys + row) * kPanel;
-      for (int i = threadIdx.x % 32; i < count; i += 32) {
-        *reinterpret_cast<Vector<uint32_t, 4>*>(from + 8 * i) = {};
-      }
-    }
   }
 
   const Forward90Arguments& a_;

@@ -28,6 +28,20 @@ __device__ __forceinline__ void bulkLoadTile(T* tile, const TensorMap& map, uint
   }
 }
 
+// Rows [from, kRows) of such a tile become zeros, by kThreads threads; swizzling moves nothing out
+// of its row. Who multiplies the tile then needs a proxy fence.
+template <int kDim, int kRows, int kThreads, class T>
+__device__ __forceinline__ void clearRows(T* tile, int from, int thread) {
+  constexpr int kChunks = kPanel / 8;
+  const int count = (kRows - from) * kChunks;
+  for (int panel = 0; panel < kDim / kPanel; ++panel) {
+    T* const rows = tile + (panel * kRows + from) * kPanel;
+    for (int i = thread; i < count; i += kThreads) {
+      *reinterpret_cast<Vector<uint32_t, 4>*>(rows + 8 * i) = {};
+    }
+  }
+}
+
 // ---- Products: a warpgroup has 64 rows, 16 of them each of its warps
 // ---------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ import { field, nativeOperator, show } from '../core/declare.js';
 import type { Device } from '../core/device.js';
 import type { DType } from '../core/dtype.js';
 import { ArgumentError } from '../core/errors.js';
-import { checkOptions } from '../core/options.js';
+import { checkOptions, checkSizes } from '../core/options.js';
 import { keep } from '../core/scope.js';
 import type { Tensor } from '../core/tensor.js';
 import { type AppendRotary, appendTokens } from './kv-append.js';
@@ -73,21 +73,10 @@ export class KvCache {
       'dtype',
       'device',
     ]);
-    for (const name of ['batch', 'heads', 'capacity', 'headDim', 'valueDim'] as const) {
-      const size = options[name];
-      if (name === 'valueDim' && size === undefined) continue;
-      if (!Number.isSafeInteger(size) || (size as number) < 1) {
-        throw new ArgumentError(
-          'ERR_VALUE',
-          'KvCache',
-          name,
-          show(size),
-          'Use a whole number from 1 on',
-        );
-      }
-    }
+    const { batch, heads, capacity, headDim, valueDim = headDim } = options;
+    checkSizes('KvCache', { batch, heads, capacity, headDim, valueDim });
     this.#options = { ...options };
-    this.capacity = options.capacity;
+    this.capacity = capacity;
     [this.keys, this.values, this.lengths] = this.#allocate();
   }
 

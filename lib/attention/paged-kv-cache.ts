@@ -5,7 +5,7 @@ import { show } from '../core/declare.js';
 import type { Device } from '../core/device.js';
 import type { DType } from '../core/dtype.js';
 import { ArgumentError, OutOfMemoryError } from '../core/errors.js';
-import { checkOptions } from '../core/options.js';
+import { checkOptions, checkSizes } from '../core/options.js';
 import { assign } from '../core/primitives.js';
 import { keep, tidy } from '../core/scope.js';
 import type { Tensor } from '../core/tensor.js';
@@ -35,7 +35,7 @@ export interface PagedKvCacheOptions {
   device?: Device | string;
 }
 
-const sizes = [
+const optionNames = [
   'batch',
   'pages',
   'pageSize',
@@ -43,7 +43,9 @@ const sizes = [
   'heads',
   'headDim',
   'valueDim',
-] as const;
+  'dtype',
+  'device',
+];
 
 /** A sequence: the pages that hold its tokens, in order. */
 interface Entry {
@@ -91,17 +93,13 @@ export class PagedKvCache {
 
   /** @throws ArgumentError for a misspelt option or sizes that are not whole numbers from 1 on */
   constructor(options: PagedKvCacheOptions) {
-    checkOptions('PagedKvCache', options, [...sizes, 'dtype', 'device']);
-    for (const name of sizes) {
-      const size = options[name];
-      const optional = name === 'valueDim' || name === 'pagesPerEntry';
-      if ((optional && size === undefined) || (Number.isSafeInteger(size) && (size as number) >= 1))
-        continue;
-      const remedy = 'Use a whole number from 1 on';
-      throw new ArgumentError('ERR_VALUE', 'PagedKvCache', name, show(size), remedy);
-    }
+    checkOptions('PagedKvCache', options, optionNames);
     const { batch, pages, pageSize, pagesPerEntry = pages, heads } = options;
     const { headDim, valueDim = headDim, dtype = 'f32', device } = options;
+    checkSizes('PagedKvCache', {
+      ...{ batch, pages, pageSize, pagesPerEntry },
+      ...{ heads, headDim, valueDim },
+    });
     const on = device === undefined ? {} : { device };
     const make = (shape: number[], type: DType) => keep(zeros(shape, { dtype: type, ...on }));
     this.batch = batch;

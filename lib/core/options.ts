@@ -35,6 +35,19 @@ export function checkOptions(operator: string, options: object, allowed: readonl
   }
 }
 
+/**
+ * Refuses sizes that are not whole numbers from 1 on.
+ *
+ * @throws ArgumentError ERR_VALUE that names the size
+ */
+export function checkSizes(operator: string, sizes: Readonly<Record<string, unknown>>): void {
+  for (const [name, size] of Object.entries(sizes)) {
+    if (Number.isSafeInteger(size) && (size as number) >= 1) continue;
+    const remedy = 'Use a whole number from 1 on';
+    throw new ArgumentError('ERR_VALUE', operator, name, show(size), remedy);
+  }
+}
+
 function list(names: readonly string[]): string {
   return names.map((name) => `'${name}'`).join(', ');
 }

@@ -3,7 +3,7 @@ import { type Nested, tensor } from '../../core/create.js';
 import { show } from '../../core/declare.js';
 import { type Device, device as deviceOf } from '../../core/device.js';
 import { ArgumentError } from '../../core/errors.js';
-import { checkOptions } from '../../core/options.js';
+import { checkOptions, checkSizes } from '../../core/options.js';
 import { Tensor } from '../../core/tensor.js';
 import type { MaskShape } from './blocks.js';
 
@@ -36,16 +36,7 @@ export const optionNames = ['queries', 'keys', 'blockSize', 'heads', 'batch', 'd
 export function shapeOf(operator: string, options: BlockMaskOptions): [MaskShape, Device] {
   checkOptions(operator, options, optionNames);
   const { queries, keys = queries, blockSize = 64, heads = 1, batch = 1 } = options;
-  for (const [name, value] of Object.entries({ queries, keys, heads, batch })) {
-    if (Number.isSafeInteger(value) && value >= 1) continue;
-    throw new ArgumentError(
-      'ERR_VALUE',
-      operator,
-      name,
-      show(value),
-      'Use a whole number from 1 on',
-    );
-  }
+  checkSizes(operator, { queries, keys, heads, batch });
   if (![16, 32, 64, 128].includes(blockSize)) {
     throw new ArgumentError(
       'ERR_VALUE',
