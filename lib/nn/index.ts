@@ -1,6 +1,12 @@
 export { DecodingState } from './decoding-state.js';
 export { type LoadModuleOptions, loadModule, saveModule } from './files.js';
 export {
+  type ReversibleBlock,
+  type ReversibleBranch,
+  type ReversibleResult,
+  reversible,
+} from './functional/reversible.js';
+export {
   type InitialiseOptions,
   initialise,
   type KaimingOptions,

@@ -9,6 +9,7 @@ export type { BackwardOptions } from './backward.js';
 export { checkpoint } from './checkpoint.js';
 export { defineOperator, type OperatorDefinition } from './define.js';
 export { Context, type Gradient, isRecording, noGrad } from './graph.js';
+export { decideOnce } from './replay.js';
 
 onGradient(keep);
 

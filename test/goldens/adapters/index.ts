@@ -11,6 +11,7 @@ import { losses } from './losses.js';
 import { norms } from './norms.js';
 import { optimizing } from './optimizers.js';
 import { positions } from './positions.js';
+import { reversibleBlocks } from './reversible.js';
 import { rotaries } from './rotary.js';
 import { seq2seq } from './seq2seq.js';
 
@@ -32,6 +33,7 @@ export const adapters: readonly Adapter[] = [
   ...norms,
   ...optimizing,
   positions,
+  reversibleBlocks,
   rotaries,
   seq2seq,
 ];
