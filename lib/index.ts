@@ -29,6 +29,8 @@ export { type SinusoidalOptions, sinusoidalPositions } from './nn/functional/sin
 export * from './nn/index.js';
 // lib/optim
 export * from './optim/index.js';
+// lib/sparse
+export * from './sparse/index.js';
 // lib/train
 export {
   type BeamScorer,

@@ -1,0 +1,2 @@
+export { type BucketOrder, bucketSort } from './bucket-sort.js';
+export { type LshBucketsOptions, lshBuckets, lshRotations } from './lsh-buckets.js';

@@ -1,0 +1,37 @@
+/** Hashing, sorting and clustering in float64, written for reading. */
+
+/** Positions of a line by (group, position), and where the groups begin. Whoever is in no group comes last. */
+export function bucketOrder(groups: readonly number[], count: number) {
+  const key = (i: number) => {
+    const g = groups[i] as number;
+    return g >= 0 && g < count ? g : count;
+  };
+  const order = groups.map((_, i) => i).sort((a, b) => key(a) - key(b) || a - b);
+  const offsets = Array.from(
+    { length: count + 1 },
+    (_, g) => groups.filter((_, i) => key(i) < g).length,
+  );
+  return { order, offsets };
+}
+
+/** argmax over [x R, -x R] for each factor, and by how much the winner wins. */
+export function lshBucket(
+  x: readonly number[],
+  rotation: (d: number, column: number) => number,
+  factors: readonly number[],
+): { bucket: number; margin: number } {
+  let [bucket, scale, first, margin] = [0, 1, 0, Number.POSITIVE_INFINITY];
+  for (const factor of factors) {
+    const half = Array.from({ length: factor / 2 }, (_, c) =>
+      x.reduce((sum, value, d) => sum + value * rotation(d, first + c), 0),
+    );
+    const products = [...half, ...half.map((p) => -p)];
+    const best = products.indexOf(Math.max(...products));
+    const next = Math.max(...products.filter((_, i) => i !== best));
+    margin = Math.min(margin, (products[best] as number) - next);
+    bucket += scale * best;
+    scale *= factor;
+    first += factor / 2;
+  }
+  return { bucket, margin };
+}
