@@ -1,13 +1,13 @@
-import { checkpoint, noGrad } from '../core/autograd/index.js';
+import { noGrad } from '../core/autograd/index.js';
 import { show } from '../core/declare.js';
 import { ArgumentError } from '../core/errors.js';
 import { checkOptions } from '../core/options.js';
 import { tidy } from '../core/scope.js';
 import type { Tensor } from '../core/tensor.js';
-import { reshape, slice } from '../core/views.js';
+import { reshape } from '../core/views.js';
 import { add, crossEntropy, div, linear, maximum, notEqual, sum } from '../dense/index.js';
 import type { DecodingState } from '../nn/decoding-state.js';
-import { unpack } from '../nn/functional/unpack.js';
+import { chunked } from '../nn/functional/chunked.js';
 import { initialise } from '../nn/initialise.js';
 import { Dropout } from '../nn/layers/dropout.js';
 import { Embedding } from '../nn/layers/embedding.js';
@@ -28,6 +28,7 @@ import {
   layerOptions,
 } from '../nn/layers/options.js';
 import {
+  AxialPositions,
   LearnedPositions,
   SinusoidalPositions,
   type TablePositions,
@@ -58,10 +59,15 @@ export interface TransformerLMConfig {
   /** Default 1e-5. */
   eps: number;
   /** Default `rotary`. */
-  position: 'rotary' | 'learned' | 'sinusoidal' | 'none';
+  position: 'rotary' | 'learned' | 'sinusoidal' | 'axial' | 'none';
   /** Base of the rotary frequencies. Default 10000. */
   rotaryBase: number;
-  /** Longest sequence; a limit for `learned` and `sinusoidal` positions. Default 2048. */
+  /** The grid of `axial` positions and the channels of its axes, see `AxialPositions`. */
+  axial: { readonly shape: readonly number[]; readonly dims?: readonly number[] } | null;
+  /**
+   * Longest sequence; a limit for positions from tables. Default 2048, with `axial` positions what the
+   * grid holds.
+   */
   maxLength: number;
   /** Whether the output layer uses the table of the embedding. Default true. */
   tiedEmbeddings: boolean;
@@ -71,6 +77,10 @@ export interface TransformerLMConfig {
   bias: boolean;
   /** Normalises queries and keys. Default false. */
   qkNorm: boolean;
+  /** Two streams whose memory does not grow with depth, see `EncoderOptions`. Default false. */
+  reversible: boolean;
+  /** Tokens of the feed-forward part at a time, see `FeedForward`. Default: all at once. */
+  feedForwardChunk: number | null;
   /** The mechanism of every layer, or a list with one for each. Default causal softmax attention. */
   mechanism: MechanismConfig | readonly MechanismConfig[];
 }
@@ -117,9 +127,12 @@ const configNames = [
   'dropout',
   'bias',
   'qkNorm',
+  'axial',
+  'reversible',
+  'feedForwardChunk',
   'mechanism',
 ];
-const positionKinds = ['rotary', 'learned', 'sinusoidal', 'none'] as const;
+const positionKinds = ['rotary', 'learned', 'sinusoidal', 'axial', 'none'] as const;
 
 /**
  * A decoder-only Transformer language model, norms first. Its layers are {@link EncoderLayer}s around
@@ -145,22 +158,18 @@ export class TransformerLM extends Module {
     checkOptions('TransformerLM', options, [...configNames, 'recompute', ...layerOptionNames]);
     const mechanisms = makeMechanisms(options);
     this.config = completeConfig(options, mechanisms);
-    const { vocabSize, dModel, layers, heads, maxLength, dropout, tiedEmbeddings } = this.config;
+    const { vocabSize, dModel, layers, heads, dropout, tiedEmbeddings } = this.config;
+    const { reversible, feedForwardChunk } = this.config;
     const { position, rotaryBase, kvHeads, feedForward, activation, norm, eps, bias, qkNorm } =
       this.config;
     const made = layerOptions(options);
     this.embedding = new Embedding(vocabSize, dModel, { ...made, std: 0.02 });
-    this.positions =
-      position === 'learned'
-        ? new LearnedPositions(maxLength, dModel, made)
-        : position === 'sinusoidal'
-          ? new SinusoidalPositions(maxLength, dModel, made)
-          : null;
+    this.positions = makePositions(this.config, made);
     this.embeddingDropout = new Dropout(dropout, made.generator && { generator: made.generator });
     this.stack = new Encoder({
       ...made,
       ...{ dModel, layers, heads, kvHeads, feedForward, activation, norm, eps },
-      ...{ dropout, bias, qkNorm, normFirst: true },
+      ...{ dropout, bias, qkNorm, normFirst: true, reversible, feedForwardChunk },
       mechanism: (layer) => mechanisms[layer] as Mechanism,
       rotary:
         position === 'rotary' ? new RotaryPositions(dModel / heads, { base: rotaryBase }) : null,
@@ -217,10 +226,8 @@ export class TransformerLM extends Module {
       chunk === undefined || chunk >= flat.size
         ? crossEntropy(this.#logits(rows), flat, entropy)
         : this.#chunkedLoss(rows, flat, chunk, entropy);
-    for (const { selfAttn } of this.stack.layers) {
-      const extra = selfAttn.mechanism.auxiliaryLoss();
-      if (extra) total = add(total, extra);
-    }
+    const extra = this.stack.auxiliaryLoss();
+    if (extra) total = add(total, extra);
     return total;
   }
 
@@ -295,22 +302,11 @@ export class TransformerLM extends Module {
     chunk: number,
     entropy: Omit<LanguageModelLossOptions, 'chunk'>,
   ): Tensor {
-    checkSizes('TransformerLM.loss', { chunk });
     const { ignoreIndex = -100 } = entropy;
-    const sizes = Array.from({ length: Math.ceil(targets.size / chunk) }, (_, i) =>
-      Math.min(chunk, targets.size - i * chunk),
-    );
-    const parts = unpack(rows, 0, sizes);
-    let total: Tensor | null = null;
-    for (let start = 0; start < targets.size; start += chunk) {
-      const end = Math.min(start + chunk, targets.size);
-      const part = checkpoint(
-        (hidden, ids) => crossEntropy(this.#logits(hidden), ids, { ...entropy, reduction: 'sum' }),
-        [parts[start / chunk] as Tensor, slice(targets, 0, start, end)],
-      );
-      total = total ? add(total, part) : part;
-    }
-    const loss = total as Tensor;
+    const part = (hidden: Tensor, ids?: Tensor) =>
+      crossEntropy(this.#logits(hidden), ids as Tensor, { ...entropy, reduction: 'sum' });
+    const parts = chunked('TransformerLM.loss', chunk, part, rows, [targets]);
+    const loss = parts.reduce((total, one) => add(total, one));
     const counted = noGrad(() => maximum(sum(notEqual(targets, ignoreIndex)), 1).to(loss.dtype));
     return div(loss, counted);
   }
@@ -327,6 +323,17 @@ export class TransformerLM extends Module {
       } else initialise.normal(p, { ...generator, std: 0.02 });
     }
   }
+}
+
+function makePositions(config: TransformerLMConfig, made: LayerOptions): TablePositions | null {
+  const { position, maxLength, dModel, axial } = config;
+  if (position === 'learned') return new LearnedPositions(maxLength, dModel, made);
+  if (position === 'sinusoidal') return new SinusoidalPositions(maxLength, dModel, made);
+  if (position !== 'axial' || !axial) return null;
+  return new AxialPositions(axial.shape, dModel, {
+    ...made,
+    ...(axial.dims && { dims: axial.dims }),
+  });
 }
 
 function makeMechanisms(options: TransformerLMOptions): Mechanism[] {
@@ -357,9 +364,19 @@ function completeConfig(
 ): TransformerLMConfig {
   const { vocabSize, dModel, layers, heads, kvHeads = heads, activation = 'swiglu' } = options;
   const { norm = 'rms', eps = 1e-5, position = 'rotary', rotaryBase = 10000 } = options;
-  const { maxLength = 2048, tiedEmbeddings = true, dropout = 0, bias = false } = options;
-  const { qkNorm = false } = options;
+  const { tiedEmbeddings = true, dropout = 0, bias = false, qkNorm = false } = options;
+  const { axial = null, reversible = false, feedForwardChunk = null } = options;
   const operator = 'TransformerLM';
+  if ((position === 'axial') !== (axial !== null)) {
+    const remedy = "Give the grid together with position: 'axial', as in { shape: [32, 64] }";
+    throw new ArgumentError('ERR_OPTION', operator, 'axial', show(axial), remedy);
+  }
+  const grid = axial?.shape.reduce((n, side) => n * side, 1);
+  const { maxLength = grid ?? 2048 } = options;
+  if (grid !== undefined && maxLength > grid) {
+    const remedy = `The grid of axial positions holds ${grid}`;
+    throw new ArgumentError('ERR_OPTION', operator, 'maxLength', show(maxLength), remedy);
+  }
   checkChoice(operator, 'activation', activation, feedForwardActivations);
   checkChoice(operator, 'norm', norm, normKinds);
   checkChoice(operator, 'position', position, positionKinds);
@@ -376,7 +393,8 @@ function completeConfig(
   const alike = configs.every((c) => JSON.stringify(c) === JSON.stringify(configs[0]));
   return {
     ...{ vocabSize, dModel, layers, heads, kvHeads, feedForward, activation, norm, eps, position },
-    ...{ rotaryBase, maxLength, tiedEmbeddings, dropout, bias, qkNorm },
+    ...{ rotaryBase, axial, maxLength, tiedEmbeddings, dropout, bias, qkNorm },
+    ...{ reversible, feedForwardChunk },
     mechanism: alike ? (configs[0] as MechanismConfig) : configs,
   };
 }

@@ -46,7 +46,13 @@ export {
   type RMSNormLayerOptions,
 } from './layers/norm.js';
 export type { LayerOptions } from './layers/options.js';
-export { LearnedPositions, SinusoidalPositions, TablePositions } from './layers/positions.js';
+export {
+  AxialPositions,
+  type AxialPositionsOptions,
+  LearnedPositions,
+  SinusoidalPositions,
+  TablePositions,
+} from './layers/positions.js';
 export { RotaryPositions, type RotaryPositionsOptions } from './layers/rotary.js';
 export { Decoder, type DecoderOptions, Encoder, type EncoderOptions } from './layers/stacks.js';
 export {

@@ -1,13 +1,22 @@
 import {
+  add,
   backward,
+  crossEntropy,
   type DType,
+  device,
+  full,
   Generator,
   gpt2Name,
   gpt2Presets,
+  keep,
   Linear,
+  linear,
   loadGpt2,
+  mul,
+  type Norm,
   noGrad,
   randint,
+  reshape,
   SoftmaxAttention,
   saveModule,
   saveTensors,
@@ -19,6 +28,7 @@ import {
   tidy,
 } from 'longspan';
 import { expectClose, values } from '../support/compare.js';
+import { settledMemory } from '../support/memory.js';
 import { temporaryDirectory } from '../temporary.js';
 
 const small = { vocabSize: 17, dModel: 24, layers: 2, heads: 4, maxLength: 32 } as const;
@@ -47,6 +57,12 @@ const shapes: [string, Partial<TransformerLMOptions>][] = [
     { mechanism: { name: 'softmax', causal: true, window: 3 }, tiedEmbeddings: false },
   ],
   ['no positions', { position: 'none' }],
+  [
+    'axial positions, a chunked feed-forward part',
+    { position: 'axial', axial: { shape: [4, 8], dims: [16, 8] }, feedForwardChunk: 5 },
+  ],
+  ['reversible', { reversible: true }],
+  ['reversible, chunked', { reversible: true, feedForwardChunk: 4, position: 'learned' }],
 ];
 
 describe('TransformerLM', () => {
@@ -138,6 +154,78 @@ describe('TransformerLM', () => {
     expect(run(true)).toEqual(run(false));
   });
 
+  test('what reversible layers restore gives the gradients of what they kept, dropout included', () => {
+    const [ids, targets] = [tokens(2, 7, 3), tokens(2, 7, 4)];
+    const dropout = 0.2;
+    const m = model({ dtype: 'f64', reversible: true, layers: 3 });
+    const generator = new Generator(6);
+    const run = (recorded: boolean) => {
+      const n = model({ dtype: 'f64', reversible: true, layers: 3, dropout, generator });
+      n.loadStateDict(m.stateDict());
+      generator.seed(9);
+      const x = n.embeddingDropout.forward(n.embedding.forward(ids));
+      let [a, b] = [x, x];
+      if (recorded)
+        for (const { selfAttn, norm1, norm2, feedForward } of n.stack.layers) {
+          a = add(a, selfAttn.forward(norm1.forward(b)));
+          b = add(b, feedForward.forward(norm2.forward(a)));
+        }
+      const y = recorded ? (n.stack.norm as Norm).forward(mul(add(a, b), 0.5)) : n.stack.forward(x);
+      crossEntropy(
+        reshape(linear(y, n.embedding.weight), [14, -1]),
+        reshape(targets, [-1]),
+      ).backward();
+      return gradientsOf(n);
+    };
+    const expected = run(true);
+    run(false).forEach((g, i) => {
+      expectClose(g, expected[i] as Float64Array, { absolute: 1e-12 });
+    });
+  });
+
+  test('memory of reversible layers does not grow with their number', async () => {
+    const cpu = device('cpu');
+    const ids = randint([1, 512], 0, 17, { generator: new Generator(2) });
+    const most = async (layers: number, reversible: boolean): Promise<number> => {
+      const options = { dModel: 32, layers, reversible, feedForwardChunk: 128, maxLength: 512 };
+      using m = model(options);
+      for (const p of m.parameters()) {
+        // Gradients exist from the start: parameters are what grows with depth.
+        const zero = full(p.shape, 0);
+        p.grad = keep(zero);
+      }
+      await settledMemory(cpu);
+      cpu.resetPeakMemory();
+      const before = cpu.memory().active;
+      tidy(() => m.loss(ids, ids, { chunk: 128 }).backward());
+      await cpu.synchronize();
+      return cpu.memory().peak - before;
+    };
+    const [shallow, deep] = [await most(2, true), await most(32, true)];
+    // A stream is 64 KiB: layers that kept just their two inputs would hold 3.8 MB more.
+    expect(deep - shallow).toBeLessThan(256 * 1024);
+    expect(await most(32, false)).toBeGreaterThan(4 * deep);
+  });
+
+  test('the table of logits never exists where the loss is chunked', async () => {
+    const cpu = device('cpu');
+    const vocabSize = 2048;
+    const ids = randint([1, 256], 0, vocabSize, { generator: new Generator(2) });
+    using m = model({ vocabSize, dModel: 8, heads: 2, layers: 1, maxLength: 256 });
+    const most = async (chunk: number): Promise<number> => {
+      m.zeroGrad();
+      await settledMemory(cpu);
+      cpu.resetPeakMemory();
+      const before = cpu.memory().active;
+      tidy(() => m.loss(ids, ids, { chunk }).backward());
+      await cpu.synchronize();
+      return cpu.memory().peak - before;
+    };
+    const logits = 256 * vocabSize * 4;
+    expect(await most(256)).toBeGreaterThan(logits);
+    expect(await most(32)).toBeLessThan(logits / 2);
+  });
+
   test('dropout is off in eval and on in train', () => {
     const m = model({ dropout: 0.3 });
     const ids = tokens(1, 5);
@@ -216,6 +304,12 @@ describe('TransformerLM', () => {
     expect(() => model({ position: 'absolute' as 'none' })).toThrow(/absolute/);
     expect(() => model({ layers: 1.5 })).toThrow(/'layers' is 1.5/);
     expect(() => model({ heads: 5 })).toThrow(/heads/);
+    expect(() => model({ position: 'axial' })).toThrow(/'axial' is null.*position/);
+    const axial = { shape: [4, 8], dims: [20, 5] };
+    expect(() => model({ position: 'axial', axial })).toThrow(/'dims'.*24/);
+    expect(() => model({ position: 'axial', axial: { shape: [2, 8] } })).toThrow(/holds 16/);
+    expect(() => model({ reversible: true, recompute: true })).toThrow(/recompute.*Choose one/);
+    expect(() => model({ feedForwardChunk: 0 })).toThrow(/'chunk' is 0/);
     expect(() => model({ mechanism: () => new SoftmaxAttention() })).toThrow(
       /softmax.*full.*causal/,
     );

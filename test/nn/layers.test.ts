@@ -1,9 +1,11 @@
 import {
+  AxialPositions,
   checkpoint,
   Decoder,
   DecoderLayer,
   Dropout,
   type DType,
+  device,
   Embedding,
   Encoder,
   EncoderLayer,
@@ -26,8 +28,10 @@ import {
   type Tensor,
   tensor,
   tidy,
+  zeros,
 } from 'longspan';
 import { expectClose, values } from '../support/compare.js';
+import { settledMemory } from '../support/memory.js';
 
 const draw = (shape: number[], seed: number, dtype: DType = 'f64') =>
   normal(shape, { generator: new Generator(seed), dtype });
@@ -57,7 +61,12 @@ describe('simple layers', () => {
   });
 
   test('positions given are those counted', () => {
-    for (const table of [new LearnedPositions(9, 4, f64), new SinusoidalPositions(9, 4, f64)]) {
+    const axial = new AxialPositions([3, 3], 4, f64);
+    for (const table of [
+      new LearnedPositions(9, 4, f64),
+      new SinusoidalPositions(9, 4, f64),
+      axial,
+    ]) {
       const x = draw([2, 3, 4], 1);
       const counted = table.forward(x);
       const given = tensor(
@@ -70,6 +79,60 @@ describe('simple layers', () => {
       expect(values(table.forward(x, given))).toEqual(values(counted));
       expect(() => table.forward(ones([1, 10, 4], f64))).toThrow(/at most maxLength, 9/);
     }
+  });
+
+  test('axial positions are rows of the tables side by side', () => {
+    const positions = new AxialPositions([2, 3, 4], 9, { dims: [2, 3, 4], dtype: 'f64' });
+    expect(Object.keys(positions.stateDict())).toEqual(['weights.0', 'weights.1', 'weights.2']);
+    expect(positions.weights.map(({ shape }) => shape)).toEqual([
+      [2, 2],
+      [3, 3],
+      [4, 4],
+    ]);
+    const y = values(positions.forward(zeros([1, 23, 9], f64)));
+    const tables = positions.weights.map(values);
+    for (let p = 0; p < 23; p++) {
+      const rows = [Math.floor(p / 12), Math.floor(p / 4) % 3, p % 4];
+      const expected = rows.flatMap((row, axis) => {
+        const d = axis + 2;
+        return [...(tables[axis] as Float64Array).subarray(row * d, (row + 1) * d)];
+      });
+      expect([...y.subarray(9 * p, 9 * p + 9)]).toEqual(expected);
+    }
+    expect(new AxialPositions([2, 3], 8).dims).toEqual([4, 4]);
+    expect(() => new AxialPositions([6], 8)).toThrow(/two axes/);
+    expect(() => new AxialPositions([2, 2.5], 8)).toThrow(/'shape' is 2.5|maxLength/);
+    expect(() => new AxialPositions([2, 3], 9)).toThrow(/'dims'.*9/);
+    expect(() => positions.forward(zeros([1, 25, 9], f64))).toThrow(/24/);
+  });
+
+  test('a feed-forward part in chunks is the same, in less memory', async () => {
+    const x = draw([2, 9, 6], 1);
+    const [whole, parts] = [null, 4].map((chunk) => new FeedForward(6, 10, { ...f64, chunk }));
+    parts?.loadStateDict((whole as FeedForward).stateDict());
+    const [expected, found] = [whole, parts].map((m) =>
+      gradientsBy(m as FeedForward, x, (t) => (m as FeedForward).forward(t)),
+    );
+    found?.forEach((g, i) => {
+      expectClose(g, expected?.[i] as Float64Array, { absolute: 1e-12 });
+    });
+    const cpu = device('cpu');
+    const most = async (chunk: number | null): Promise<number> => {
+      using m = new FeedForward(16, 512, { chunk });
+      const input = normal([1, 4096, 16]).requireGrad();
+      await settledMemory(cpu);
+      cpu.resetPeakMemory();
+      const before = cpu.memory().active;
+      tidy(() => sum(m.forward(input)).backward());
+      await cpu.synchronize();
+      const { peak } = cpu.memory();
+      input.grad?.dispose();
+      input.dispose();
+      return peak - before;
+    };
+    const hidden = 4096 * 512 * 4;
+    expect(await most(null)).toBeGreaterThan(hidden);
+    expect(await most(32)).toBeLessThan(hidden / 2);
   });
 
   test('dropout works in training only, and repeats with its seed', () => {

@@ -1,4 +1,5 @@
 import { GraphError } from '../errors.js';
+import { tidy } from '../scope.js';
 import { Tensor } from '../tensor.js';
 import { propagateNested } from './backward.js';
 import { defineOperator } from './define.js';
@@ -18,7 +19,7 @@ const checkpointOperator = defineOperator({
     const replay = new Replay();
     ctx.state = { fn, replay };
     ctx.save(...inputs);
-    const result = replay.record(() => fn(...inputs));
+    const result = replay.record(() => tidy(() => fn(...inputs)));
     ctx.own(...replay.tensors());
     const outputs = result instanceof Tensor ? [result] : result;
     // An input handed through would end up in two places of the graph.

@@ -1,5 +1,6 @@
 import { checkOptions } from '../../core/options.js';
 import type { Tensor } from '../../core/tensor.js';
+import type { ReversibleBlock } from '../functional/reversible.js';
 import type { Mechanism, MechanismState } from '../mechanism.js';
 import { Module } from '../module.js';
 import { FeedForward, type FeedForwardActivation } from './feed-forward.js';
@@ -34,6 +35,8 @@ export interface EncoderLayerOptions extends LayerOptions {
   rotary?: RotaryPositions | null;
   /** See {@link MultiHeadAttention}. Default false. */
   qkNorm?: boolean;
+  /** Tokens of the feed-forward part at a time, see {@link FeedForward}. Default: all at once. */
+  feedForwardChunk?: number | null;
 }
 
 /** @internal Option names shared by both kinds of layer. */
@@ -51,6 +54,7 @@ export const transformerLayerOptionNames = [
   'mechanism',
   'rotary',
   'qkNorm',
+  'feedForwardChunk',
   ...layerOptionNames,
 ] as const;
 
@@ -58,13 +62,15 @@ export const transformerLayerOptionNames = [
 export function layerParts(operator: string, options: EncoderLayerOptions) {
   const { dModel, heads, kvHeads = heads, feedForward = 4 * dModel, norm = 'layer' } = options;
   const { activation = 'relu', eps = 1e-5, dropout = 0, bias = true, qkNorm = false } = options;
+  const { feedForwardChunk: chunk = null } = options;
   checkChoice(operator, 'norm', norm, normKinds);
   const made = layerOptions(options);
   const attention = { ...made, dModel, heads, kvHeads, dropout, bias, qkNorm };
   return {
     attention: (more: { mechanism?: Mechanism; rotary?: RotaryPositions | null }) =>
       new MultiHeadAttention({ ...attention, ...more }),
-    feedForward: () => new FeedForward(dModel, feedForward, { ...made, activation, dropout, bias }),
+    feedForward: () =>
+      new FeedForward(dModel, feedForward, { ...made, activation, dropout, bias, chunk }),
     norm: () => makeNorm(norm, dModel, { ...made, eps, bias }),
   };
 }
@@ -116,6 +122,24 @@ export class EncoderLayer extends Module {
   /** @internal As forward, leaving the last sum to the next norm. */
   advance(stream: Stream, context: LayerContext = {}): Stream {
     return this.#through(stream, (x) => this.selfAttn.forward(x, context));
+  }
+
+  /**
+   * @internal The layer as a reversible block, norms first: attention from the second stream to the
+   * first, the feed-forward part from the first to the second.
+   *
+   * @param attend attention of what has been normalised
+   */
+  block(attend: (x: Tensor) => Tensor): ReversibleBlock {
+    return {
+      f: (x) => [attend(this.norm1.forward(x)), this.auxiliaryLoss()],
+      g: (x) => this.feedForward.forward(this.norm2.forward(x)),
+    };
+  }
+
+  /** Takes what the mechanism's last forward call in training adds to the loss; null where it adds nothing. */
+  auxiliaryLoss(): Tensor | null {
+    return this.selfAttn.mechanism.auxiliaryLoss();
   }
 
   /** Empty state for decoding. */

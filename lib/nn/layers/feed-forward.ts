@@ -1,6 +1,8 @@
 import { checkOptions } from '../../core/options.js';
 import type { Tensor } from '../../core/tensor.js';
-import { geglu, linear, reglu, swiglu } from '../../dense/index.js';
+import { reshape } from '../../core/views.js';
+import { concat, geglu, linear, reglu, swiglu } from '../../dense/index.js';
+import { chunked } from '../functional/chunked.js';
 import { Module } from '../module.js';
 import { Dropout } from './dropout.js';
 import { Linear } from './linear.js';
@@ -37,7 +39,14 @@ export interface FeedForwardOptions extends LayerOptions {
   bias?: boolean;
   /** Probability of dropout after the activation and on the output. Default 0. */
   dropout?: number;
+  /**
+   * Tokens computed at a time, so that the wide hidden layer is never whole (Kitaev et al. 2020); it is
+   * computed again during backward. Default: all at once.
+   */
+  chunk?: number | null;
 }
+
+const optionNames = ['activation', 'bias', 'dropout', 'chunk', ...layerOptionNames];
 
 const gates: Readonly<Record<GatedActivation, (x: Tensor) => Tensor>> = { swiglu, geglu, reglu };
 
@@ -54,6 +63,7 @@ export class FeedForward extends Module {
   readonly linear2: Linear;
   readonly activation: FeedForwardActivation;
   readonly dropout: Dropout;
+  readonly chunk: number | null;
 
   constructor(
     readonly dModel: number,
@@ -61,12 +71,14 @@ export class FeedForward extends Module {
     options: FeedForwardOptions = {},
   ) {
     super();
-    checkOptions('FeedForward', options, ['activation', 'bias', 'dropout', ...layerOptionNames]);
+    checkOptions('FeedForward', options, optionNames);
     checkSizes('FeedForward', { dModel, hidden });
-    const { activation = 'relu', bias = true, dropout = 0 } = options;
+    const { activation = 'relu', bias = true, dropout = 0, chunk = null } = options;
+    if (chunk !== null) checkSizes('FeedForward', { chunk });
     checkChoice('FeedForward', 'activation', activation, feedForwardActivations);
     const made = layerOptions(options);
     this.activation = activation;
+    this.chunk = chunk;
     this.linear1 = new Linear(dModel, activation in gates ? 2 * hidden : hidden, { ...made, bias });
     this.linear2 = new Linear(hidden, dModel, { ...made, bias });
     this.dropout = new Dropout(dropout, made.generator && { generator: made.generator });
@@ -74,6 +86,14 @@ export class FeedForward extends Module {
 
   /** @param x [..., dModel] */
   forward(x: Tensor): Tensor {
+    const { chunk, dModel } = this;
+    if (chunk === null || x.size <= chunk * dModel) return this.#whole(x);
+    const rows = reshape(x, [-1, dModel]);
+    const parts = chunked('FeedForward', chunk, (part) => this.#whole(part), rows);
+    return reshape(concat(parts, 0), x.shape);
+  }
+
+  #whole(x: Tensor): Tensor {
     const hidden = this.dropout.forward(this.#activated(x));
     return this.dropout.forward(this.linear2.forward(hidden));
   }

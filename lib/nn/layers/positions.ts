@@ -1,19 +1,21 @@
 import { fromBytes } from '../../core/create.js';
+import { show } from '../../core/declare.js';
 import { device as deviceOf } from '../../core/device.js';
 import { ArgumentError } from '../../core/errors.js';
 import { checkOptions } from '../../core/options.js';
 import { copy } from '../../core/primitives.js';
 import type { Tensor } from '../../core/tensor.js';
 import { slice } from '../../core/views.js';
-import { add, embedding, normal } from '../../dense/index.js';
+import { add, concat, embedding, indexSelect, normal } from '../../dense/index.js';
 import { type SinusoidalOptions, sinusoidalPositions } from '../functional/sinusoidal.js';
 import { Module } from '../module.js';
 import { buffer, type Parameter, parameter } from '../parameter.js';
 import { checkSizes, type LayerOptions, layerOptionNames, layerOptions } from './options.js';
 
-/** Positions as vectors added to the inputs: a table of [maxLength, dModel]. */
+/** Positions as vectors added to the inputs, for up to `maxLength` of them. */
 export abstract class TablePositions extends Module {
-  protected abstract readonly table: Tensor;
+  /** The vectors of positions 0 to n - 1, [n, dModel], or of those given, [B, N, dModel]. */
+  protected abstract vectors(n: number, positions: Tensor | undefined): Tensor;
 
   constructor(
     readonly maxLength: number,
@@ -39,12 +41,16 @@ export abstract class TablePositions extends Module {
         `Give at most maxLength, ${this.maxLength}, positions on axis 1`,
       );
     }
-    return add(x, positions ? embedding(this.table, positions) : slice(this.table, 0, 0, n));
+    return add(x, this.vectors(n, positions));
   }
 
   protected override describe(): string {
     return `${this.maxLength}, ${this.dModel}`;
   }
+}
+
+function rowsOf(table: Tensor, n: number, positions: Tensor | undefined): Tensor {
+  return positions ? embedding(table, positions) : slice(table, 0, 0, n);
 }
 
 /** A trained table of positions. `weight` is [maxLength, dModel]. */
@@ -58,8 +64,8 @@ export class LearnedPositions extends TablePositions {
     this.weight = parameter(normal([maxLength, dModel], { ...layerOptions(options), std }));
   }
 
-  protected override get table(): Tensor {
-    return this.weight;
+  protected override vectors(n: number, positions: Tensor | undefined): Tensor {
+    return rowsOf(this.weight, n, positions);
   }
 }
 
@@ -81,4 +87,87 @@ export class SinusoidalPositions extends TablePositions {
     this.table = buffer(copy(exact, dtype), { persistent: false });
     exact.dispose();
   }
+
+  protected override vectors(n: number, positions: Tensor | undefined): Tensor {
+    return rowsOf(this.table, n, positions);
+  }
+}
+
+/** Options of {@link AxialPositions}. */
+export interface AxialPositionsOptions extends LayerOptions {
+  /** Channels of each axis, which add up to the model's width. Default: equal parts. */
+  dims?: readonly number[];
+  /** Deviation of the initial values. Default 0.02. */
+  std?: number;
+}
+
+/**
+ * Trained positions on a grid (Kitaev et al. 2020): position p of a grid [n1, n2] is row floor(p / n2) of
+ * one table beside row p mod n2 of another, and so on for further axes. A grid of 512 x 128 serves
+ * 65536 positions with 640 rows. `weights.0` is [n1, d1], `weights.1` is [n2, d2], and so on.
+ *
+ * @example
+ * const positions = new AxialPositions([16, 32], 64, { dims: [16, 48] });
+ * positions.forward(zeros([1, 500, 64])).shape; // [1, 500, 64]
+ */
+export class AxialPositions extends TablePositions {
+  readonly weights: Parameter[];
+  readonly dims: readonly number[];
+  /** Row of each table, by position. */
+  protected readonly rows: Tensor[];
+
+  /** @param shape of the grid, two axes or more */
+  constructor(
+    readonly shape: readonly number[],
+    dModel: number,
+    options: AxialPositionsOptions = {},
+  ) {
+    super(
+      shape.reduce((n, side) => n * side, 1),
+      dModel,
+    );
+    checkOptions('AxialPositions', options, ['dims', 'std', ...layerOptionNames]);
+    const equal = shape.map(() => dModel / shape.length);
+    const { dims = equal, std = 0.02, device } = options;
+    checkGrid(shape, dims, dModel);
+    this.dims = [...dims];
+    this.weights = shape.map((side, axis) =>
+      parameter(normal([side, dims[axis] as number], { ...layerOptions(options), std })),
+    );
+    let stride = this.maxLength;
+    this.rows = shape.map((side) => {
+      stride /= side;
+      const rows = Int32Array.from(
+        { length: this.maxLength },
+        (_, p) => Math.floor(p / stride) % side,
+      );
+      const table = fromBytes(rows, [rows.length], 'i32', deviceOf(device));
+      return buffer(table, { persistent: false });
+    });
+  }
+
+  protected override vectors(n: number, positions: Tensor | undefined): Tensor {
+    const parts = this.weights.map((weight, axis) => {
+      const rows = this.rows[axis] as Tensor;
+      return embedding(weight, positions ? indexSelect(rows, 0, positions) : slice(rows, 0, 0, n));
+    });
+    return concat(parts, -1);
+  }
+
+  protected override describe(): string {
+    return `${this.shape.join(' x ')}, dims: ${this.dims.join(' + ')}`;
+  }
+}
+
+function checkGrid(shape: readonly number[], dims: readonly number[], dModel: number): void {
+  if (shape.length < 2) {
+    const remedy = 'Give two axes or more, or use LearnedPositions';
+    throw new ArgumentError('ERR_OPTION', 'AxialPositions', 'shape', show(shape), remedy);
+  }
+  for (const side of shape) checkSizes('AxialPositions', { shape: side });
+  const whole = dims.every((d) => Number.isSafeInteger(d) && d >= 1);
+  const sum = dims.reduce((n, d) => n + d, 0);
+  if (dims.length === shape.length && whole && sum === dModel) return;
+  const remedy = `Give ${shape.length} integers >= 1 whose sum is dModel, ${dModel}`;
+  throw new ArgumentError('ERR_OPTION', 'AxialPositions', 'dims', show(dims), remedy);
 }

@@ -1,7 +1,10 @@
 import { checkpoint } from '../../core/autograd/index.js';
+import { ArgumentError } from '../../core/errors.js';
 import { checkOptions } from '../../core/options.js';
 import type { Tensor } from '../../core/tensor.js';
+import { add, mul } from '../../dense/index.js';
 import { DecodingState } from '../decoding-state.js';
+import { reversible } from '../functional/reversible.js';
 import type { Mechanism } from '../mechanism.js';
 import { Module } from '../module.js';
 import { type DecoderContext, DecoderLayer, type DecoderLayerOptions } from './decoder-layer.js';
@@ -25,6 +28,13 @@ export interface EncoderOptions extends Omit<EncoderLayerOptions, 'mechanism'> {
   mechanism?: (layer: number) => Mechanism;
   /** Computes each layer again during backward instead of keeping what is inside it. Default false. */
   recompute?: boolean;
+  /**
+   * Makes the layers reversible (Gomez et al. 2017, Kitaev et al. 2020): two streams of width `dModel`
+   * begin as x, attention reads the second and adds to the first, the feed-forward part the other way
+   * round, and their mean is what comes out. Backward restores what went into each layer, so that memory
+   * does not grow with depth. Needs `normFirst`. Default false.
+   */
+  reversible?: boolean;
 }
 
 const stackOptionNames = [...transformerLayerOptionNames, 'layers', 'finalNorm', 'recompute'];
@@ -40,25 +50,36 @@ function stackParts(operator: string, options: EncoderOptions) {
   return { indices, layer, mechanism, final, recompute };
 }
 
+/** A stream after a layer, and what the layer adds to the loss. */
+interface Advanced extends Stream {
+  readonly loss?: Tensor | null;
+}
+
 /** Runs one layer, inside `checkpoint` when asked to. */
 function through(
   recompute: boolean,
   stream: Stream,
   others: readonly Tensor[],
-  advance: (stream: Stream, others: readonly Tensor[]) => Stream,
-): Stream {
+  advance: (stream: Stream, others: readonly Tensor[]) => Advanced,
+): Advanced {
   if (!recompute) return advance(stream, others);
   const inputs = stream.delta ? [stream.x, stream.delta] : [stream.x];
-  const [x, delta = null] = checkpoint(
-    (...given: Tensor[]) => {
-      const [first, second] = given as [Tensor, Tensor];
-      const rest = given.slice(inputs.length);
-      const out = advance({ x: first, delta: inputs.length > 1 ? second : null }, rest);
-      return out.delta ? [out.x, out.delta] : [out.x];
-    },
-    [...inputs, ...others],
-  ) as [Tensor, Tensor?];
-  return { x, delta };
+  let [summed, adds] = [false, false];
+  const found = [
+    ...checkpoint(
+      (...given: Tensor[]) => {
+        const [first, second] = given as [Tensor, Tensor];
+        const rest = given.slice(inputs.length);
+        const out = advance({ x: first, delta: inputs.length > 1 ? second : null }, rest);
+        summed = out.delta === null;
+        adds = out.loss != null;
+        return [out.x, out.delta, out.loss].filter((t) => t != null);
+      },
+      [...inputs, ...others],
+    ),
+  ];
+  const loss = adds ? (found.pop() as Tensor) : null;
+  return { x: found[0] as Tensor, delta: summed ? null : (found[1] as Tensor), loss };
 }
 
 function finished(norm: Norm | null, stream: Stream): Tensor {
@@ -75,11 +96,22 @@ export class Encoder extends Module {
   readonly layers: EncoderLayer[];
   readonly norm: Norm | null;
   readonly recompute: boolean;
+  readonly reversible: boolean;
+  #loss: Tensor | null = null;
 
   constructor(options: EncoderOptions) {
     super();
-    checkOptions('Encoder', options, stackOptionNames);
-    const { indices, layer, mechanism, final, recompute } = stackParts('Encoder', options);
+    checkOptions('Encoder', options, [...stackOptionNames, 'reversible']);
+    const { reversible: twoStreams = false, ...rest } = options;
+    const { indices, layer, mechanism, final, recompute } = stackParts('Encoder', rest);
+    if (twoStreams && (recompute || !layer.normFirst)) {
+      const value = recompute ? 'true together with recompute' : 'true without normFirst';
+      const remedy = recompute
+        ? 'Choose one of them: reversible layers are computed again anyway'
+        : 'Set normFirst: the sums of a reversible layer are not normalised';
+      throw new ArgumentError('ERR_OPTION', 'Encoder', 'reversible', value, remedy);
+    }
+    this.reversible = twoStreams;
     this.layers = indices.map(
       (i) => new EncoderLayer({ ...layer, ...(mechanism && { mechanism: mechanism(i) }) }),
     );
@@ -88,19 +120,48 @@ export class Encoder extends Module {
   }
 
   /** @param x [B, N, dModel] */
-  forward(x: Tensor, { lengths, segmentIds }: LayerContext = {}): Tensor {
+  forward(x: Tensor, context: LayerContext = {}): Tensor {
+    if (this.reversible) return this.#reversibly(x, context);
+    const { lengths, segmentIds } = context;
     let stream: Stream = { x, delta: null };
+    this.#loss = null;
     const others = [lengths, segmentIds].filter((t) => t != null);
     for (const layer of this.layers) {
-      stream = through(this.recompute, stream, others, (at, given) => {
+      const { loss, ...advanced } = through(this.recompute, stream, others, (at, given) => {
         const rest = [...given];
-        return layer.advance(at, {
+        const out = layer.advance(at, {
           lengths: lengths ? (rest.shift() as Tensor) : null,
           segmentIds: segmentIds ? (rest.shift() as Tensor) : null,
         });
+        return { ...out, loss: layer.auxiliaryLoss() };
       });
+      stream = advanced;
+      if (loss) this.#loss = this.#loss ? add(this.#loss, loss) : loss;
     }
     return finished(this.norm, stream);
+  }
+
+  /**
+   * Takes the sum of what the layers' mechanisms add to the loss of the last forward call in training;
+   * null where they add nothing.
+   */
+  auxiliaryLoss(): Tensor | null {
+    const loss = this.#loss;
+    this.#loss = null;
+    return loss;
+  }
+
+  #reversibly(x: Tensor, context: LayerContext): Tensor {
+    const blocks = this.layers.map((layer) =>
+      layer.block((y) => layer.selfAttn.forward(y, context)),
+    );
+    const { y1, y2, loss } = reversible(blocks, x, x);
+    this.#loss = loss;
+    return this.#joined(y1, y2);
+  }
+
+  #joined(y1: Tensor, y2: Tensor): Tensor {
+    return finished(this.norm, { x: mul(add(y1, y2), 0.5), delta: null });
   }
 
   /** Empty decoding state, for stacks of causal layers. */
@@ -112,8 +173,15 @@ export class Encoder extends Module {
 
   /** T further tokens [B, T, dModel]; the caller advances the state's positions. */
   step(x: Tensor, state: DecodingState): Tensor {
-    let stream: Stream = { x, delta: null };
     const at = state.upcoming(x.dim(1));
+    if (this.reversible) {
+      const blocks = this.layers.map((layer, i) =>
+        layer.block((y) => layer.selfAttn.step(y, state.layer(i), at)),
+      );
+      const { y1, y2 } = reversible(blocks, x, x);
+      return this.#joined(y1, y2);
+    }
+    let stream: Stream = { x, delta: null };
     for (const [i, layer] of this.layers.entries()) {
       stream = layer.step(stream, state.layer(i), at);
     }
