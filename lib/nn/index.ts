@@ -64,6 +64,11 @@ export {
   type MechanismState,
   type StateShape,
 } from './mechanism.js';
+export {
+  type HeadGroup,
+  MixedAttention,
+  type MixedAttentionOptions,
+} from './mechanisms/mixed.js';
 export { mechanismFrom, registerMechanism } from './mechanisms/registry.js';
 export { SoftmaxAttention, type SoftmaxAttentionOptions } from './mechanisms/softmax.js';
 export {

@@ -102,6 +102,8 @@ export abstract class Mechanism extends Module {
   readonly cross: boolean = false;
   /** Whether it honours `segmentIds`. */
   readonly segments: boolean = false;
+  /** Whether queries are their own keys: a layer then projects none, and gives the queries for them. */
+  readonly sharedKeys: boolean = false;
   /** Whether {@link step} takes `turns`. */
   readonly rotates: boolean = false;
 

@@ -1,10 +1,18 @@
 import {
+  concat,
   device,
+  Generator,
+  gradients,
   type Mechanism,
+  MixedAttention,
   mechanismFrom,
+  normal,
   registerMechanism,
   SoftmaxAttention,
+  slice,
+  type Tensor,
 } from 'longspan';
+import { expectClose, values } from '../support/compare.js';
 import { testDevices } from '../support/devices.js';
 import {
   checkCapture,
@@ -23,6 +31,33 @@ const mechanisms: [string, () => Mechanism, MechanismCase][] = [
   ['causal softmax, wide values', () => new SoftmaxAttention({ causal: true }), { valueDim: 12 }],
   ['window', () => new SoftmaxAttention({ causal: true, window: 4 }), {}],
   ['softcap and scale', () => new SoftmaxAttention({ causal: true, softcap: 5, scale: 0.3 }), {}],
+  [
+    'window that rotates itself',
+    () => new SoftmaxAttention({ causal: true, window: 4, rotary: { dim: 6, base: 300 } }),
+    {},
+  ],
+  [
+    'mixed',
+    () =>
+      new MixedAttention({
+        groups: [
+          { heads: 1, mechanism: { name: 'softmax', causal: true } },
+          { heads: 3, mechanism: { name: 'softmax', causal: true, window: 3, rotary: {} } },
+        ],
+      }),
+    {},
+  ],
+  [
+    'mixed, both ways',
+    () =>
+      new MixedAttention({
+        groups: [
+          { heads: 2, mechanism: { name: 'softmax', causal: true } },
+          { heads: 2, mechanism: new SoftmaxAttention({ window: 2 }) },
+        ],
+      }),
+    {},
+  ],
 ];
 
 describe.each(mechanisms)('%s', (_, make, options) => {
@@ -55,6 +90,49 @@ describe.each(mechanisms)('%s', (_, make, options) => {
 
   test.each(testDevices())('a step is recorded once and replayed on %s', (name) => {
     checkCapture(make(), options, device(name));
+  });
+});
+
+describe('MixedAttention', () => {
+  test('is each mechanism on its own heads, with gradients', () => {
+    const [near, far] = [
+      new SoftmaxAttention({ causal: true, window: 2 }),
+      new SoftmaxAttention({ causal: true }),
+    ];
+    const mixed = new MixedAttention({
+      groups: [
+        { heads: 1, mechanism: near },
+        { heads: 2, mechanism: far },
+      ],
+    });
+    const generator = new Generator(3);
+    const draw = () => normal([2, 3, 7, 4], { generator, dtype: 'f64' });
+    const leaves = [draw(), draw(), draw()].map((t) => t.requireGrad()) as [Tensor, Tensor, Tensor];
+    const up = draw();
+    const parts = ([q, k, v]: readonly Tensor[], one: SoftmaxAttention, from: number, to: number) =>
+      one.forward(...([q, k, v].map((t) => slice(t as Tensor, 1, from, to)) as typeof leaves));
+    const expected = concat([parts(leaves, near, 0, 1), parts(leaves, far, 1, 3)], 1);
+    const found = mixed.forward(...leaves);
+    expectClose(found, values(expected), { absolute: 1e-14 });
+    const [a, b] = [expected, found].map((y) => gradients([y], leaves, { gradients: [up] }));
+    b?.forEach((g, i) => {
+      expectClose(g as Tensor, values(a?.[i] as Tensor), { absolute: 1e-14 });
+    });
+    const shape = { batch: 1, heads: 3, keyDim: 4, valueDim: 4 };
+    expect(mixed.flops(7, 7, shape)).toBe(
+      near.flops(7, 7, { ...shape, heads: 1 }) + far.flops(7, 7, { ...shape, heads: 2 }),
+    );
+  });
+
+  test('bad groups are typed errors', () => {
+    const causal = { name: 'softmax', causal: true };
+    expect(() => new MixedAttention({ groups: [] })).toThrow(/list of/);
+    expect(() => new MixedAttention({ groups: [{ heads: 0, mechanism: causal }] })).toThrow(
+      /'heads' is 0/,
+    );
+    const two = new MixedAttention({ groups: [{ heads: 2, mechanism: causal }] });
+    const x = normal([1, 3, 4, 4]);
+    expect(() => two.forward(x, x, x)).toThrow(/2 heads/);
   });
 });
 

@@ -69,7 +69,8 @@ const optionNames = [
 
 /**
  * Multi-head attention (Vaswani et al. 2017) around any {@link Mechanism}. Parameters are PyTorch's:
- * `in_proj_weight` holds the rows of queries, then keys, then values.
+ * `in_proj_weight` holds the rows of queries, then keys, then values; there are none of keys where the
+ * mechanism's queries are its keys.
  *
  * @example
  * const attention = new MultiHeadAttention({ dModel: 64, heads: 4 });
@@ -88,6 +89,8 @@ export class MultiHeadAttention extends Module {
   readonly heads: number;
   readonly kvHeads: number;
   readonly headDim: number;
+  /** Heads of each part of the packed projection. */
+  readonly #heads: readonly number[];
 
   constructor(options: MultiHeadAttentionOptions) {
     super();
@@ -96,7 +99,10 @@ export class MultiHeadAttention extends Module {
     const { bias = true, dropout = 0, qkNorm = false, rotary = null } = options;
     checkHeads({ dModel, heads, kvHeads, headDim });
     const made = layerOptions(options);
-    const rows = (heads + 2 * kvHeads) * headDim;
+    const mechanism = options.mechanism ?? new SoftmaxAttention();
+    this.mechanism = mechanism;
+    this.#heads = mechanism.sharedKeys ? [heads, kvHeads] : [heads, kvHeads, kvHeads];
+    const rows = this.#heads.reduce((n, part) => n + part) * headDim;
     this.dModel = dModel;
     this.heads = heads;
     this.kvHeads = kvHeads;
@@ -107,15 +113,14 @@ export class MultiHeadAttention extends Module {
     this.outProj = new Linear(heads * headDim, dModel, { ...made, bias });
     if (this.outProj.bias) initialise.constant(this.outProj.bias, 0);
     this.qNorm = qkNorm ? new RMSNorm(headDim, made) : null;
-    this.kNorm = qkNorm ? new RMSNorm(headDim, made) : null;
-    this.mechanism = options.mechanism ?? new SoftmaxAttention();
-    if (kvHeads !== heads && !this.mechanism.groupedHeads) {
+    this.kNorm = qkNorm && !mechanism.sharedKeys ? new RMSNorm(headDim, made) : null;
+    if (kvHeads !== heads && !mechanism.groupedHeads) {
       throw new ArgumentError(
         'ERR_OPTION',
         'MultiHeadAttention',
         'kvHeads',
         `${kvHeads} with ${heads} heads`,
-        `${this.mechanism.name} needs as many key heads as query heads`,
+        `${mechanism.name} needs as many key heads as query heads`,
       );
     }
     this.outDropout = new Dropout(dropout, made.generator && { generator: made.generator });
@@ -137,6 +142,11 @@ export class MultiHeadAttention extends Module {
           ? 'Leave them out where there is a memory'
           : `The mechanism '${this.mechanism.name}' has no segments; give each document a row`,
       );
+    }
+    if (memory && this.mechanism.sharedKeys) {
+      const remedy = `The mechanism '${this.mechanism.name}' attends to its own queries alone`;
+      const given = 'k' in memory ? 'given' : memory.toString();
+      throw new ArgumentError('ERR_OPTION', 'MultiHeadAttention', 'memory', given, remedy);
     }
     if (memory) return this.#cross(x, memory, lengths);
     const { q, k, v } = this.#project(x);
@@ -189,18 +199,19 @@ export class MultiHeadAttention extends Module {
     positions?: Tensor,
     rotary = this.rotary,
   ): { q: Tensor; k: Tensor; v: Tensor } {
-    const { heads, kvHeads, headDim } = this;
     const [b, n] = rowsOf(x, this.dModel);
-    const packed = reshape(linear(x, this.inProjWeight, this.inProjBias), [
-      b,
-      n,
-      heads + 2 * kvHeads,
-      headDim,
-    ]);
-    let [q, k, v] = unpack(packed, 2, [heads, kvHeads, kvHeads]) as [Tensor, Tensor, Tensor];
-    if (this.qNorm && this.kNorm) [q, k] = [this.qNorm.forward(q), this.kNorm.forward(k)];
-    if (rotary) [q, k] = [rotary.forward(q, positions), rotary.forward(k, positions)];
-    return { q: headsFirst(q), k: headsFirst(k), v: headsFirst(v) };
+    const packed = linear(x, this.inProjWeight, this.inProjBias);
+    const parts = unpack(reshape(packed, [b, n, -1, this.headDim]), 2, this.#heads);
+    let [q, v] = [parts[0] as Tensor, parts.at(-1) as Tensor];
+    let k = parts.length > 2 ? (parts[1] as Tensor) : null;
+    if (this.qNorm) q = this.qNorm.forward(q);
+    if (k && this.kNorm) k = this.kNorm.forward(k);
+    if (rotary) {
+      q = rotary.forward(q, positions);
+      if (k) k = rotary.forward(k, positions);
+    }
+    const queries = headsFirst(q);
+    return { q: queries, k: k ? headsFirst(k) : queries, v: headsFirst(v) };
   }
 
   #cross(x: Tensor, memory: Tensor | KeyValue, lengths: Tensor | null | undefined): Tensor {

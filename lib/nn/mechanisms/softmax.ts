@@ -4,9 +4,11 @@ import {
   attentionDecode,
   KvCache,
 } from '../../attention/index.js';
+import { show } from '../../core/declare.js';
 import { checkOptions } from '../../core/options.js';
 import type { Tensor } from '../../core/tensor.js';
 import { permute } from '../../core/views.js';
+import { rotary } from '../../dense/index.js';
 import {
   type Causality,
   type FlopShape,
@@ -31,6 +33,11 @@ export interface SoftmaxAttentionOptions {
   window?: number;
   /** Scores become softcap * tanh(scores / softcap). Default none. */
   softcap?: number;
+  /**
+   * Rotates queries and keys by their positions itself (see `rotary`), where other heads of the layer
+   * are not to be rotated. Default none.
+   */
+  rotary?: { dim?: number; base?: number; interleaved?: boolean } | null;
 }
 
 /**
@@ -48,16 +55,18 @@ export class SoftmaxAttention extends Mechanism {
   override readonly groupedHeads = true;
   override readonly cross = true;
   override readonly segments: boolean = true;
-  override readonly rotates: boolean = true;
+  override readonly rotates: boolean;
   readonly #options: SoftmaxAttentionOptions;
 
   constructor(options: SoftmaxAttentionOptions = {}) {
     super();
-    checkOptions('SoftmaxAttention', options, ['causal', 'scale', 'window', 'softcap']);
+    checkOptions('SoftmaxAttention', options, ['causal', 'scale', 'window', 'softcap', 'rotary']);
     this.#options = { ...options };
     this.causality = options.causal ? 'causal' : 'full';
     this.decodes = this.causality === 'causal';
     this.capturable = this.decodes;
+    this.rotates = !options.rotary;
+    if (options.rotary) checkOptions('SoftmaxAttention.rotary', options.rotary, rotaryNames);
   }
 
   forward(q: Tensor, k: Tensor, v: Tensor, context: MechanismContext = {}): Tensor {
@@ -69,10 +78,15 @@ export class SoftmaxAttention extends Mechanism {
       // Causal masks align to the last query that counts.
       ...(queryLengths && this.#options.causal && { queryLengths }),
     };
-    if (!isTokenMajor(q)) return attention(q, k, v, options);
+    const turns = this.#turns(q);
+    if (!isTokenMajor(q)) {
+      const [a, b] = turns ? [rotary(q, turns), rotary(k, turns)] : [q, k];
+      return attention(a, b, v, options);
+    }
     // What comes from a projection lies as [B, N, H, D]: the result then does too, and the projection
     // that follows reads it without a copy.
-    const [a, b, c] = [q, k, v].map(swapped) as [Tensor, Tensor, Tensor];
+    let [a, b, c] = [q, k, v].map(swapped) as [Tensor, Tensor, Tensor];
+    if (turns) [a, b] = [rotary(a, { ...turns, axis: 1 }), rotary(b, { ...turns, axis: 1 })];
     return swapped(attention(a, b, c, { ...options, layout: 'bnhd' }));
   }
 
@@ -93,8 +107,9 @@ export class SoftmaxAttention extends Mechanism {
   ): Tensor {
     if (!(state instanceof CacheState)) return super.step(q, k, v, state);
     const { cache } = state;
-    const queries = turns ? cache.append(k, v, { rotary: rotaryOf(q, turns) }) : q;
-    if (!turns) cache.append(k, v);
+    const turned = this.#turns(q) ?? turns;
+    const queries = turned ? cache.append(k, v, { rotary: rotaryOf(q, turned) }) : q;
+    if (!turned) cache.append(k, v);
     const { scale, window, softcap } = this.#options;
     return attentionDecode(queries, cache, {
       ...(scale !== undefined && { scale }),
@@ -105,6 +120,17 @@ export class SoftmaxAttention extends Mechanism {
 
   config(): MechanismConfig {
     return { name: this.name, ...this.#options };
+  }
+
+  /** How it rotates queries and keys itself. */
+  #turns(q: Tensor): RotaryTurns | null {
+    const { rotary: own } = this.#options;
+    if (!own) return null;
+    return {
+      dim: own.dim ?? q.dim(3),
+      base: own.base ?? 10000,
+      interleaved: own.interleaved ?? false,
+    };
   }
 
   flops(queries: number, keys: number, { batch, heads, keyDim, valueDim }: FlopShape): number {
@@ -120,7 +146,7 @@ export class SoftmaxAttention extends Mechanism {
   }
 
   protected override describe(): string {
-    const given = Object.entries(this.#options).map(([name, value]) => `${name}: ${value}`);
+    const given = Object.entries(this.#options).map(([name, value]) => `${name}: ${show(value)}`);
     return given.join(', ');
   }
 
@@ -156,6 +182,8 @@ class CacheState implements MechanismState {
     this.cache.dispose();
   }
 }
+
+const rotaryNames = ['dim', 'base', 'interleaved'];
 
 registerMechanism('softmax', (options) => new SoftmaxAttention(options));
 
