@@ -1,2 +1,13 @@
 export { type BucketOrder, bucketSort } from './bucket-sort.js';
+export {
+  clusterMembers,
+  clusterSums,
+  commitmentLoss,
+  type KmeansState,
+  type KmeansUpdateOptions,
+  kmeansAssign,
+  kmeansInitialise,
+  kmeansUpdate,
+  type TokenLengths,
+} from './kmeans.js';
 export { type LshBucketsOptions, lshBuckets, lshRotations } from './lsh-buckets.js';

@@ -35,3 +35,36 @@ export function lshBucket(
   }
   return { bucket, margin };
 }
+
+/** Sum of products. */
+export const dot = (a: readonly number[], b: readonly number[]) =>
+  a.reduce((sum, value, d) => sum + value * (b[d] as number), 0);
+
+/** x / |x|. */
+export function direction(x: readonly number[]): number[] {
+  const length = Math.max(Math.sqrt(dot(x, x)), 1e-12);
+  return x.map((value) => value / length);
+}
+
+/** The nearest of the centroids, its score, and by how much it wins. */
+export function nearest(x: readonly number[], centroids: readonly (readonly number[])[]) {
+  const scores = centroids.map((c) => dot(direction(x), c));
+  const score = Math.max(...scores);
+  const cluster = scores.indexOf(score);
+  const next = Math.max(...scores.filter((_, i) => i !== cluster));
+  return { cluster, score, margin: score - next };
+}
+
+/** The `window` rows nearest to a centroid, in the order of positions. */
+export function members(
+  rows: readonly (readonly number[])[],
+  centroid: readonly number[],
+  window: number,
+): number[] {
+  const scores = rows.map((x) => dot(direction(x), centroid));
+  return rows
+    .map((_, i) => i)
+    .sort((a, b) => (scores[b] as number) - (scores[a] as number) || a - b)
+    .slice(0, window)
+    .sort((a, b) => a - b);
+}

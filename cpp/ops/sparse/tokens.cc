@@ -11,8 +11,9 @@ Status sparseTokens(const char* field, const TensorView& x) {
     return Status(Code::shape, field, describe(x),
                   "Use fewer than 2^31 tokens of all heads at a time: indices are i32");
   }
-  if (x.shape[3] >= 1) return {};
-  return Status(Code::shape, field, describe(x), "Vectors have at least one element");
+  if (x.shape[3] >= 1 && x.shape[3] <= kMostDim) return {};
+  return Status(Code::shape, field, describe(x),
+                "Vectors have from 1 to " + std::to_string(kMostDim) + " elements");
 }
 
 Status sparseLengths(const char* field, const TensorView& lengths, const TensorView& x) {

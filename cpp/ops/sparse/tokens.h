@@ -6,7 +6,8 @@
 
 namespace longspan::ops {
 
-// [B, H, N, D] of floats, with fewer than 2^31 tokens.
+// [B, H, N, D] of floats, with fewer than 2^31 tokens of at most kMostDim elements.
+inline constexpr int64_t kMostDim = 1024;
 Status sparseTokens(const char* field, const TensorView& x);
 // i32 [B], or absent: how many tokens of each entry of x are no padding.
 Status sparseLengths(const char* field, const TensorView& lengths, const TensorView& x);
