@@ -11,15 +11,15 @@ import {
 } from 'longspan';
 import { bucketOrder, lshBucket } from '../reference/sparse.js';
 import { tensorOf, values } from '../support/compare.js';
+import { describeCuda, expectSameOnCuda, testDevices } from '../support/devices.js';
 import { Random } from '../support/random.js';
 
-const devices = ['cpu'];
 const list = (t: Tensor) => [...values(t)];
 
 describe('bucketSort', () => {
   const lengths = [0, 1, 2, 37, 1000, 5001];
 
-  test.each(devices)('sorts by (group, position), padding last, on %s', (device) => {
+  test.each(testDevices())('sorts by (group, position), padding last, on %s', (device) => {
     for (const n of lengths) {
       for (const count of [1, 3, 300]) {
         const groups = [...new Random(n + count).integers(3 * n, -2, count + 2)];
@@ -98,7 +98,7 @@ describe('lshBuckets', () => {
     [[1, 2, 64, 7], [26], 1],
   ];
 
-  test.each(devices)('are the argmax of [x R, -x R] on %s', (device) => {
+  test.each(testDevices())('are the argmax of [x R, -x R] on %s', (device) => {
     for (const [shape, factors, rounds] of cases) {
       for (const dtype of ['f32', 'f64', 'f16', 'bf16'] as const) {
         if (device === 'cuda' && dtype === 'f64') continue;
@@ -118,7 +118,7 @@ describe('lshBuckets', () => {
   });
 
   test('equal seeds give equal rotations on every device', () => {
-    for (const device of devices) {
+    for (const device of testDevices()) {
       const x = normal([1, 2, 4, 8], { generator: new Generator(1) }).to(device);
       const generator = new Generator(9, device);
       const drawn = lshRotations(x, { buckets: 64, rounds: 2, generator });
@@ -130,24 +130,27 @@ describe('lshBuckets', () => {
     }
   });
 
-  test.each(devices)('only directions count; zeros and ties take the first on %s', (device) => {
-    const x = normal([1, 1, 40, 8], { generator: new Generator(2) });
-    const scaled = tensorOf(
-      values(x).map((v) => v * 64),
-      x.shape,
-      'f32',
-    );
-    const rotations = lshRotations(x, { buckets: 16, generator: new Generator(3) }).to(device);
-    const of = (t: Tensor) => list(lshBuckets(t.to(device), { buckets: 16, rotations }));
-    expect(of(scaled)).toEqual(of(x));
-    expect(of(tensorOf(new Float64Array(320), [1, 1, 40, 8], 'f32'))).toEqual(
-      new Array(40).fill(0),
-    );
-    const equal = tensorOf(new Float64Array(320).fill(0.3), [1, 1, 40, 8], 'f32');
-    expect(new Set(of(equal)).size).toBe(1);
-  });
+  test.each(testDevices())(
+    'only directions count; zeros and ties take the first on %s',
+    (device) => {
+      const x = normal([1, 1, 40, 8], { generator: new Generator(2) });
+      const scaled = tensorOf(
+        values(x).map((v) => v * 64),
+        x.shape,
+        'f32',
+      );
+      const rotations = lshRotations(x, { buckets: 16, generator: new Generator(3) }).to(device);
+      const of = (t: Tensor) => list(lshBuckets(t.to(device), { buckets: 16, rotations }));
+      expect(of(scaled)).toEqual(of(x));
+      expect(of(tensorOf(new Float64Array(320), [1, 1, 40, 8], 'f32'))).toEqual(
+        new Array(40).fill(0),
+      );
+      const equal = tensorOf(new Float64Array(320).fill(0.3), [1, 1, 40, 8], 'f32');
+      expect(new Set(of(equal)).size).toBe(1);
+    },
+  );
 
-  test.each(devices)('padding has a bucket of its own on %s', (device) => {
+  test.each(testDevices())('padding has a bucket of its own on %s', (device) => {
     const x = normal([3, 2, 70, 4], { generator: new Generator(1) });
     const data = values(x);
     const at = (b: number, h: number, t: number) => ((b * 2 + h) * 70 + t) * 4;
@@ -196,5 +199,21 @@ describe('lshBuckets', () => {
     expect(() => lshBuckets(x, { bucket: 4 } as never)).toThrow("mean 'buckets'");
     const bad = tensor([1, Number.NaN, 3, 4], { shape: [1, 1, 2, 2] });
     expect(() => lshBuckets(bad, { buckets: 4 }).dataSync()).toThrow(/head 0, token 0/);
+  });
+});
+
+describeCuda('on cuda', () => {
+  test('orders are those of the CPU', () => {
+    const groups = tensor(new Random(1).integers(4 * 3000, 0, 70), {
+      shape: [2, 2, 3000],
+      dtype: 'i32',
+    });
+    expectSameOnCuda(
+      (_, g) => {
+        const { order, offsets } = bucketSort(g as Tensor, 70);
+        return [order, offsets];
+      },
+      [groups],
+    );
   });
 });

@@ -16,6 +16,7 @@ import {
 } from 'longspan';
 import { direction, dot, members, nearest } from '../reference/sparse.js';
 import { expectClose, tensorOf, values } from '../support/compare.js';
+import { testDevices } from '../support/devices.js';
 import { checkGradients } from '../support/gradcheck.js';
 
 const list = (t: Tensor) => [...values(t)];
@@ -23,7 +24,7 @@ const rowsOf = (t: Tensor, dim: number): number[][] => {
   const data = list(t);
   return Array.from({ length: data.length / dim }, (_, i) => data.slice(i * dim, (i + 1) * dim));
 };
-const devices = ['cpu'];
+const devices = testDevices();
 const dtypesOf = (device: string) =>
   device === 'cpu' ? (['f32', 'f64', 'f16', 'bf16'] as const) : (['f32', 'f16', 'bf16'] as const);
 

@@ -9,8 +9,10 @@ Status LshBuckets::validate() {
   LONGSPAN_RETURN_IF_ERROR(sparseTokens("x", x));
   LONGSPAN_RETURN_IF_ERROR(check::floating("rotations", rotations));
   LONGSPAN_RETURN_IF_ERROR(check::rank("rotations", rotations, 4));
-  if (factors.empty()) {
-    return Status(Code::value, "factors", "empty", "Give the number of buckets, or its factors");
+  if (factors.empty() || factors.size() > static_cast<size_t>(kMostFactors)) {
+    return Status(
+        Code::value, "factors", std::to_string(factors.size()) + " of them",
+        "Give the number of buckets, or up to " + std::to_string(kMostFactors) + " factors of it");
   }
   double product = 1;
   int64_t columns = 0;

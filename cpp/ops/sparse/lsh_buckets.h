@@ -10,6 +10,8 @@
 
 namespace longspan::ops {
 
+inline constexpr int kMostFactors = 8;
+
 struct LshBuckets {
   static constexpr const char* name = "lshBuckets";
   TensorView x;                  // [B, H, N, D]
