@@ -11,3 +11,9 @@ export {
   type TokenLengths,
 } from './kmeans.js';
 export { type LshBucketsOptions, lshBuckets, lshRotations } from './lsh-buckets.js';
+export {
+  type SortedAttentionOptions,
+  type SortedPattern,
+  type SortedTokens,
+  sortedAttention,
+} from './sorted-attention.js';
