@@ -1,6 +1,6 @@
 import { checkSorted, randomGroups, sortedCase } from './sorted-case.js';
 
-const dtypes = ['f64'] as const;
+const dtypes = ['f64', 'f32'] as const;
 
 describe.each(dtypes)('sorted attention against its twin in %s', (dtype) => {
   test('chunks inside groups', () => {

@@ -37,22 +37,22 @@ struct LaneBounds {
   int32_t lo[kPanelWidth], hi[kPanelWidth];
 };
 
-template <bool kMasked, class Score>
+// Tiles may leave out the last vectors of a panel: NR are computed.
+template <bool kMasked, int NR = kPanelVectors, class Score>
 LONGSPAN_INLINE void weightTile(const Score& score, HeadRows k, int64_t dim, int64_t firstKey,
                                 int64_t keys, const QueryPanel& panel, const LaneBounds& bounds,
                                 TermTile added, float* p, float* slope) {
-  vf lse[kPanelVectors];
-  for (int v = 0; v < kPanelVectors; ++v) lse[v] = vload(panel.lse + v * kLanes);
+  vf lse[NR];
+  for (int v = 0; v < NR; ++v) lse[v] = vload(panel.lse + v * kLanes);
   for (int64_t j = 0; j < keys; j += kTileRows) {
-    vf c[kTileRows][kPanelVectors];
+    vf c[kTileRows][NR];
     tileClear(c);
-    tileMultiply<kTileRows, kPanelVectors>(dim, k.data + j * k.stride, 1, k.stride, panel.qt,
-                                           kPanelWidth, c);
+    tileMultiply<kTileRows, NR>(dim, k.data + j * k.stride, 1, k.stride, panel.qt, kPanelWidth, c);
 #pragma GCC unroll 16
     for (int r = 0; r < kTileRows; ++r) {
       const vi key = vbroadcast(static_cast<int32_t>(firstKey + j + r));
 #pragma GCC unroll 16
-      for (int v = 0; v < kPanelVectors; ++v) {
+      for (int v = 0; v < NR; ++v) {
         const int64_t at = (j + r) * kPanelWidth + v * kLanes;
         vf x;
         if constexpr (Score::kPlain) {
@@ -76,24 +76,24 @@ LONGSPAN_INLINE void weightTile(const Score& score, HeadRows k, int64_t dim, int
 }
 
 // Of scores that are not plain, ds holds the slopes beforehand, and P becomes P o Z.
-template <class Score>
+template <class Score, int NR = kPanelVectors>
 LONGSPAN_INLINE void gradientTile(HeadRows v, int64_t valueDim, int64_t keys,
                                   const QueryPanel& panel, TermTile kept, float* p, float* ds) {
-  vf delta[kPanelVectors];
-  for (int n = 0; n < kPanelVectors; ++n) delta[n] = vload(panel.delta + n * kLanes);
+  vf delta[NR];
+  for (int n = 0; n < NR; ++n) delta[n] = vload(panel.delta + n * kLanes);
   for (int64_t j = 0; j < keys; j += kTileRows) {
-    vf c[kTileRows][kPanelVectors];
+    vf c[kTileRows][NR];
 #pragma GCC unroll 16
     for (int r = 0; r < kTileRows; ++r) {
 #pragma GCC unroll 16
-      for (int n = 0; n < kPanelVectors; ++n) c[r][n] = Score::kPlain ? -delta[n] : vf{};
+      for (int n = 0; n < NR; ++n) c[r][n] = Score::kPlain ? -delta[n] : vf{};
     }
-    tileMultiply<kTileRows, kPanelVectors>(valueDim, v.data + j * v.stride, 1, v.stride, panel.gt,
-                                           kPanelWidth, c);
+    tileMultiply<kTileRows, NR>(valueDim, v.data + j * v.stride, 1, v.stride, panel.gt, kPanelWidth,
+                                c);
 #pragma GCC unroll 16
     for (int r = 0; r < kTileRows; ++r) {
 #pragma GCC unroll 16
-      for (int n = 0; n < kPanelVectors; ++n) {
+      for (int n = 0; n < NR; ++n) {
         const int64_t at = (j + r) * kPanelWidth + n * kLanes;
         const vf weight = vload(p + at);
         if constexpr (Score::kPlain) {
@@ -109,22 +109,21 @@ LONGSPAN_INLINE void gradientTile(HeadRows v, int64_t valueDim, int64_t keys,
 }
 
 // dQ^T[d][query] += sum over keys of K[key][d] dS^T[key][query]; K's rows are padded to kTileRows.
+template <int NR = kPanelVectors>
 LONGSPAN_INLINE void addQueryGradient(HeadRows k, int64_t dim, int64_t keys, const float* ds,
                                       float* dqt) {
   for (int64_t d = 0; d < dim; d += kTileRows) {
-    vf c[kTileRows][kPanelVectors];
+    vf c[kTileRows][NR];
 #pragma GCC unroll 16
     for (int r = 0; r < kTileRows; ++r) {
 #pragma GCC unroll 16
-      for (int v = 0; v < kPanelVectors; ++v)
-        c[r][v] = vload(dqt + (d + r) * kPanelWidth + v * kLanes);
+      for (int v = 0; v < NR; ++v) c[r][v] = vload(dqt + (d + r) * kPanelWidth + v * kLanes);
     }
-    tileMultiply<kTileRows, kPanelVectors>(keys, k.data + d, k.stride, 1, ds, kPanelWidth, c);
+    tileMultiply<kTileRows, NR>(keys, k.data + d, k.stride, 1, ds, kPanelWidth, c);
 #pragma GCC unroll 16
     for (int r = 0; r < kTileRows; ++r) {
 #pragma GCC unroll 16
-      for (int v = 0; v < kPanelVectors; ++v)
-        vstore(dqt + (d + r) * kPanelWidth + v * kLanes, c[r][v]);
+      for (int v = 0; v < NR; ++v) vstore(dqt + (d + r) * kPanelWidth + v * kLanes, c[r][v]);
     }
   }
 }

@@ -1,6 +1,7 @@
 // Token rows of a [B, H, tokens, dim] view of any dtype and stride as f32, in place where possible.
 #pragma once
 
+#include "cpp/core/tensor_view.h"
 #include "cpp/cpu/tile.h"
 
 namespace longspan::cpu::LONGSPAN_LEVEL {
@@ -23,16 +24,18 @@ struct Scratch {
   }
 };
 
-// Copies rows [row, row + rows) of head (b, h) to target, `width` floats a row with zeros beyond
-// the head dimension, and zero rows up to `height`.
-inline void packRows(const TensorView& t, int64_t b, int64_t h, int64_t row, int64_t rows,
-                     float* target, int64_t width, int64_t height) {
+// Copies `rows` rows of head (b, h), the i-th being row rowOf(i), to target: `width` floats a row
+// with zeros beyond the head dimension, and zero rows up to `height`.
+template <class RowOf>
+inline void gatherRows(const TensorView& t, int64_t b, int64_t h, int64_t rows, RowOf&& rowOf,
+                       float* target, int64_t width, int64_t height) {
   const int64_t dim = t.shape[3], step = t.stride[3];
   dispatchFloating(t.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
     if constexpr (!std::is_same_v<T, double>) {
-      const T* source = t.data<T>() + b * t.stride[0] + h * t.stride[1] + row * t.stride[2];
-      for (int64_t i = 0; i < rows; ++i, source += t.stride[2]) {
+      const T* head = t.data<T>() + b * t.stride[0] + h * t.stride[1];
+      for (int64_t i = 0; i < rows; ++i) {
+        const T* source = head + rowOf(i) * t.stride[2];
         float* out = target + i * width;
         int64_t d = 0;
         if (step == 1) {
@@ -45,6 +48,13 @@ inline void packRows(const TensorView& t, int64_t b, int64_t h, int64_t row, int
   });
   std::memset(target + rows * width, 0,
               static_cast<size_t>((height - rows) * width) * sizeof(float));
+}
+
+// The same for rows [row, row + rows).
+inline void packRows(const TensorView& t, int64_t b, int64_t h, int64_t row, int64_t rows,
+                     float* target, int64_t width, int64_t height) {
+  gatherRows(
+      t, b, h, rows, [row](int64_t i) { return row + i; }, target, width, height);
 }
 
 // Writes rows of f32 to head (b, h).

@@ -20,8 +20,8 @@ inline constexpr float kLn2 = 0.693147181f;
 struct ScaledScore {
   static constexpr bool kPlain = true;
   float factor;
-  explicit ScaledScore(const ops::AttentionProblem& p)
-      : factor(static_cast<float>(p.scale * kLog2E)) {}
+  explicit ScaledScore(double scale) : factor(static_cast<float>(scale * kLog2E)) {}
+  explicit ScaledScore(const ops::AttentionProblem& p) : ScaledScore(p.scale) {}
   LONGSPAN_INLINE vf below(vf product, vf m) const { return vfma(product, vbroadcast(factor), -m); }
 };
 

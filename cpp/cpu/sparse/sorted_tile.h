@@ -1,0 +1,321 @@
+// Tiles of sorted attention: lanes are the queries of one panel, rows are keys, both fetched
+// through an order. Products, softmax and gradients are those of the exact family
+// (cpp/cpu/attention).
+#pragma once
+
+#include "cpp/cpu/attention/head_rows.h"
+#include "cpp/cpu/attention/score.h"
+#include "cpp/cpu/attention/terms.h"
+#include "cpp/cpu/sparse/sorted_entries.h"
+
+namespace longspan::cpu::LONGSPAN_LEVEL {
+
+inline constexpr int kSortedVectors = kTileVectors;
+inline constexpr int64_t kSortedWidth = kSortedVectors * kLanes;
+inline constexpr int64_t kSortedKeys = 64;  // of a tile
+inline constexpr int64_t kRowPadding = 2 * kTileRows;
+
+// What terms add to the products, in base 2. A self pair that is a last resort has no product.
+struct SortedScore {
+  static constexpr bool kPlain = false;
+  float factor, resort;  // added below `resort`: no product
+  explicit SortedScore(const ops::SortedAttentionProblem& p)
+      : factor(static_cast<float>(p.scale * kLog2E)),
+        resort(p.self == ops::SortedSelf::lastResort
+                   ? static_cast<float>(-p.selfPenalty * kLog2E / 2)
+                   : -std::numeric_limits<float>::infinity()) {}
+  LONGSPAN_INLINE vf below(vf product, vf added, vf m) const {
+    vf slope;
+    return below(product, added, m, slope);
+  }
+  LONGSPAN_INLINE vf below(vf product, vf added, vf m, vf& slope) const {
+    slope = vselect(added < resort, vf{}, vbroadcast(1.0f));
+    return vfma(product, slope * factor, added - m);
+  }
+};
+
+template <class F>
+decltype(auto) dispatchSorted(const ops::SortedAttentionProblem& p, F&& f) {
+  if (p.hasTerms()) return f(SortedScore(p));
+  return f(ScaledScore(p.scale));
+}
+
+// Consecutive entries of one round, all of one group but for pattern `global`.
+struct SortedLanes {
+  int64_t rows = 0;
+  int64_t round = 0;
+  const int32_t* order = nullptr;              // their positions
+  int32_t position[kSortedWidth];              // the same; -1 in lanes without a query
+  int32_t lo[kSortedWidth], hi[kSortedWidth];  // places of the keys that each sees
+  int64_t first = 0, end = 0;                  // of all lanes
+  int64_t fullBegin = 0, fullEnd = 0;          // places that every lane sees
+  int32_t group[kSortedWidth];                 // pattern `global`
+  int32_t *low = nullptr, *span = nullptr;     // [round][lane], to count duplicates
+
+  // Vectors that hold a query.
+  int vectors() const { return static_cast<int>((rows + kLanes - 1) / kLanes); }
+
+  // `seen` of place s: low and span, as SortedPlaces has them.
+  void start(const ops::SortedAttentionProblem& p, const SortedPlaces& places,
+             const int32_t* positions, int64_t count) {
+    rows = count;
+    order = positions;
+    for (int64_t i = 0; i < kSortedWidth; ++i) position[i] = i < rows ? positions[i] : -1;
+    if (!p.corrects() || p.isGlobal()) return;
+    const int64_t rounds = p.rounds();
+    for (int64_t i = 0; i < kSortedWidth; ++i) {
+      for (int64_t r = 0; r < rounds; ++r) {
+        low[r * kSortedWidth + i] = i < rows ? places.low[position[i] * rounds + r] : 0;
+        span[r * kSortedWidth + i] = i < rows ? places.span[position[i] * rounds + r] : 0;
+      }
+    }
+  }
+  // intervals: low and high place of each query.
+  void bound(const int32_t* lows, const int32_t* highs) {
+    first = kUnbounded, end = 0, fullBegin = 0, fullEnd = rows == kSortedWidth ? kUnbounded : 0;
+    for (int64_t i = 0; i < kSortedWidth; ++i) {
+      lo[i] = i < rows ? lows[i] : 0;
+      hi[i] = i < rows ? highs[i] : 0;
+      if (i >= rows) continue;
+      fullBegin = std::max<int64_t>(fullBegin, lo[i]);
+      fullEnd = std::min<int64_t>(fullEnd, hi[i]);
+      if (lo[i] >= hi[i]) continue;
+      first = std::min<int64_t>(first, lo[i]);
+      end = std::max<int64_t>(end, hi[i]);
+    }
+  }
+};
+
+// Keys of a tile of pattern `global`: entries of any round.
+struct GlobalKeys {
+  int32_t position[kSortedKeys];  // -1: hidden
+  int32_t round[kSortedKeys], group[kSortedKeys];
+};
+
+class SortedTerms {
+ public:
+  explicit SortedTerms(const ops::SortedAttentionProblem& p) : p_(p) {
+    minusLog_.resize(static_cast<size_t>(p.rounds()) + 1, 0.0f);
+    for (int64_t n = 1; n <= p.rounds(); ++n) {
+      minusLog_[static_cast<size_t>(n)] = static_cast<float>(-std::log2(static_cast<double>(n)));
+    }
+    self_ = p.self == ops::SortedSelf::hidden     ? -std::numeric_limits<float>::infinity()
+            : p.self == ops::SortedSelf::ordinary ? 0.0f
+                                                  : static_cast<float>(-p.selfPenalty * kLog2E);
+  }
+
+  // Floats of scratch for a tile.
+  static int64_t floats(const ops::SortedAttentionProblem& p) {
+    return p.hasTerms() ? kSortedKeys * kSortedWidth : 0;
+  }
+
+  // What is added to the pairs of a tile, [key][lane], for keys at `positions`; rows up to
+  // `padded`.
+  TermTiles tiles(const SortedLanes& lanes, const SortedPlaces& places, const int32_t* positions,
+                  int64_t keys, int64_t padded, float* out) const {
+    const int vectors = lanes.vectors();
+    const bool corrects = p_.corrects();
+    const int64_t rounds = p_.rounds();
+    for (int64_t j = 0; j < keys; ++j) {
+      const vi key = vbroadcast(positions[j]);
+      const int32_t* place = places.key + positions[j] * rounds;
+      for (int v = 0; v < vectors; ++v) {
+        vf added{};
+        if (corrects) {
+          vi count{};  // minus the number of rounds in which the pair is seen
+          for (int64_t r = 0; r < rounds; ++r) {
+            const int64_t at = r * kSortedWidth + v * kLanes;
+            const vu distance = (vu)(vbroadcast(place[r]) - vload(lanes.low + at));
+            count += (vi)(distance < (vu)vload(lanes.span + at));
+          }
+          for (int64_t n = 2; n <= rounds; ++n) {
+            added = vselect(count == static_cast<int32_t>(-n),
+                            vbroadcast(minusLog_[static_cast<size_t>(n)]), added);
+          }
+        }
+        added = vselect(vload(lanes.position + v * kLanes) == key, added + self_, added);
+        vstore(out + j * kSortedWidth + v * kLanes, added);
+      }
+    }
+    std::memset(out + keys * kSortedWidth, 0,
+                static_cast<size_t>((padded - keys) * kSortedWidth) * sizeof(float));
+    return tilesOf(out);
+  }
+
+  // The same for pattern `global`, -inf where a pair is hidden.
+  TermTiles tiles(const SortedLanes& lanes, const SortedPlaces& places, const GlobalKeys& keys,
+                  int64_t count, int64_t padded, float* out) const {
+    constexpr float kNone = -std::numeric_limits<float>::infinity();
+    for (int64_t j = 0; j < padded; ++j) {
+      float* row = out + j * kSortedWidth;
+      std::fill_n(row, kSortedWidth, kNone);
+      const int32_t position = j < count ? keys.position[j] : -1;
+      if (position < 0) continue;
+      for (int64_t i = 0; i < lanes.rows; ++i) {
+        const int32_t own = lanes.position[i];
+        if (own < 0 || (p_.causal && position > own)) continue;
+        if (p_.sameGroup && (keys.round[j] != lanes.round || keys.group[j] != lanes.group[i]))
+          continue;
+        row[i] = static_cast<float>(-kLog2E * logDuplicates(p_, places, own, position));
+        if (own == position) row[i] += self_;
+      }
+    }
+    return tilesOf(out);
+  }
+
+ private:
+  static TermTiles tilesOf(const float* out) {
+    TermTiles result;
+    result.added = {out, kSortedWidth};
+    return result;
+  }
+
+  const ops::SortedAttentionProblem& p_;
+  std::vector<float> minusLog_;  // of 0 to the number of rounds
+  float self_;
+};
+
+// Calls visit(lanes, begin) for panels of a group's queries with their intervals set; lows and
+// highs: scratch for the intervals of an order's places.
+template <class F>
+void forEachPanel(const ops::SortedAttentionProblem& p, const SortedRound& round, int64_t g,
+                  const SortedPlaces& places, SortedLanes& lanes, int32_t* lows, int32_t* highs,
+                  F&& visit) {
+  const Places own = round.queries(g);
+  round.forEachQuery(g, [&](int64_t s, Places seen) {
+    lows[s] = static_cast<int32_t>(seen.begin);
+    highs[s] = static_cast<int32_t>(seen.end);
+  });
+  for (int64_t s = own.begin; s < own.end; s += kSortedWidth) {
+    lanes.start(p, places, round.queryOrder + s, std::min(kSortedWidth, own.end - s));
+    lanes.bound(lows + s, highs + s);
+    if (lanes.first < lanes.end) visit();
+  }
+}
+
+// Calls visit(begin, count) for panels of round r's entries, cut where chunks of pattern `global`
+// end, and then tile(keys, count) for the tiles that the panel's chunk sees.
+template <class Visit, class Tile, class Done>
+void forEachGlobalPanel(const ops::SortedAttentionProblem& p, int64_t b, int64_t h, int64_t r,
+                        const SortedPlaces& places, SortedLanes& lanes, Visit&& visit, Tile&& tile,
+                        Done&& done) {
+  const int64_t entries = p.queryEntries(), all = p.rounds() * entries;
+  const int64_t length =
+      p.lengths.defined() ? p.lengths.data<int32_t>()[b * p.lengths.stride[0]] : int64_t{1} << 30;
+  const SortedRound round(p, b, h, r);
+  const int64_t valid = round.queries(p.groups() - 1).end;
+  GlobalKeys keys;
+  for (int64_t s = 0; s < valid;) {
+    const int64_t chunk = (r * entries + s) / p.chunk;
+    const int64_t stop = std::min({valid, (chunk + 1) * p.chunk - r * entries, s + kSortedWidth});
+    lanes.start(p, places, round.queryOrder + s, stop - s);
+    lanes.round = r;
+    for (int64_t i = 0; i < lanes.rows; ++i) {
+      lanes.group[i] = places.span[lanes.position[i] * p.rounds() + r];
+      if (lanes.position[i] >= length) lanes.position[i] = -1;
+    }
+    visit();
+    const SeenChunks seen(p, chunk);
+    for (int64_t n = 0; n < seen.count; ++n) {
+      const int64_t first = seen.at(n, p.chunks()) * p.chunk;
+      const int64_t end = std::min(all, first + p.chunk);
+      for (int64_t t = first; t < end; t += kSortedKeys) {
+        const int64_t count = std::min(kSortedKeys, end - t);
+        for (int64_t j = 0; j < count; ++j) {
+          const int64_t other = (t + j) / entries, place = (t + j) % entries;
+          const SortedRound keyRound(p, b, h, other);
+          const bool listed = place < keyRound.keys(p.groups() - 1).end;
+          const int32_t position = listed ? keyRound.keyOrder[place] : -1;
+          keys.position[j] = position < length ? position : -1;
+          keys.round[j] = static_cast<int32_t>(other);
+          keys.group[j] = listed ? places.keyGroup[position * p.rounds() + other] : -1;
+        }
+        tile(keys, count);
+      }
+    }
+    done();
+    s = stop;
+  }
+}
+
+// Which heads and groups one call of the pool works on. Heads that are many are taken whole; few
+// are cut into blocks of groups, round by round. What a row is added up from, and in which order,
+// is the same.
+struct SortedBlock {
+  int64_t head, begin, end;  // of [B x heads], groups
+};
+inline std::vector<SortedBlock> sortedBlocks(const ops::SortedAttentionProblem& p, int64_t heads,
+                                             int64_t headOfFirst, int64_t group, int64_t r) {
+  constexpr int64_t kEntries = 1024;  // of a block
+  std::vector<SortedBlock> blocks;
+  for (int64_t item = 0; item < p.batch() * heads; ++item) {
+    const SortedRound round(p, item / heads, item % heads * group + headOfFirst, r);
+    int64_t begin = 0, taken = 0;
+    for (int64_t g = 0; g < p.groups(); ++g) {
+      taken += round.queries(g).size();
+      if (taken < kEntries && g + 1 < p.groups()) continue;
+      blocks.push_back({item, begin, g + 1});
+      begin = g + 1;
+      taken = 0;
+    }
+  }
+  return blocks;
+}
+inline bool takesHeads(const ops::SortedAttentionProblem& p, int64_t heads, int threads) {
+  return p.isGlobal() || heads >= 4 * threads || (heads >= threads && heads % threads == 0);
+}
+
+// Calls f(pair of head and batch, r, group begin, group end, thread) for all groups of all rounds;
+// those of one row never at the same time, and in the order of the rounds. `heads` share memory:
+// queries of the `group` heads of a key head are taken one head after another.
+template <class F>
+void forEachSortedBlock(const ops::SortedAttentionProblem& p, int64_t heads, Context& context,
+                        F&& f) {
+  const int64_t group = p.queryHeads() / heads;
+  const int64_t items = p.batch() * heads;
+  if (takesHeads(p, items, context.pool.size())) {
+    context.pool.forEach(items, [&](int64_t item, int thread) {
+      for (int64_t n = 0; n < group; ++n) {
+        for (int64_t r = 0; r < p.rounds(); ++r) {
+          f(item / heads, item % heads * group + n, r, 0, p.groups(), thread);
+        }
+      }
+    });
+    return;
+  }
+  for (int64_t n = 0; n < group; ++n) {
+    for (int64_t r = 0; r < p.rounds(); ++r) {
+      const std::vector<SortedBlock> blocks = sortedBlocks(p, heads, n, group, r);
+      context.pool.forEach(static_cast<int64_t>(blocks.size()), [&](int64_t at, int thread) {
+        const SortedBlock& block = blocks[static_cast<size_t>(at)];
+        f(block.head / heads, block.head % heads * group + n, r, block.begin, block.end, thread);
+      });
+    }
+  }
+}
+
+// Rows of one head of a [B, H, tokens, dim] result in f32: the tensor itself, or memory that is
+// rounded to it in the end.
+struct SortedRows {
+  float* at;
+  int64_t dim;
+  static int64_t floats(const TensorView& t) {
+    return t.dtype == DType::f32 ? 0 : roundUp(t.numel(), 16);
+  }
+  SortedRows(const TensorView& t, float* memory, int64_t b, int64_t h) : dim(t.shape[3]) {
+    float* base = t.dtype == DType::f32 ? t.data<float>() : memory;
+    at = base + (b * t.shape[1] + h) * t.shape[2] * dim;
+  }
+  float* row(int64_t i) const { return at + i * dim; }
+};
+
+// target += factor source.
+LONGSPAN_INLINE void addRow(float* target, float factor, const float* source, int64_t dim) {
+  int64_t d = 0;
+  for (; d + kLanes <= dim; d += kLanes) {
+    vstore(target + d, vfma(vload(source + d), vbroadcast(factor), vload(target + d)));
+  }
+  for (; d < dim; ++d) target[d] += factor * source[d];
+}
+
+}  // namespace longspan::cpu::LONGSPAN_LEVEL
