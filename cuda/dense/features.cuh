@@ -28,9 +28,8 @@ template <bool kAligned, class T, int n>
 __device__ __forceinline__ void loadFeaturesOf(const Features& f, int64_t at, int64_t left,
                                                float (&to)[n], float fill) {
   const T* from = static_cast<const T*>(f.data);
-  if ((kAligned || f.wide) && left >= n) {
-    loadRun<T, n>(from + at, to);
-    return;
+  if constexpr (kAligned) {
+    if (left >= n) return loadRun<T, n>(from + at, to);
   }
 #pragma unroll
   for (int j = 0; j < n; ++j) {

@@ -161,13 +161,16 @@ cudaError_t start(const Problem& p, cudaStream_t stream) {
                 kRing > S::kOut ? kRing : S::kOut, stream, p);
 }
 
+template <class T, class S, Major kA>
+cudaError_t startRows(const Problem& p, cudaStream_t stream) {
+  return p.b.k == 1 ? start<T, S, Vectors<T, S, kA, Major::k>>(p, stream)
+                    : start<T, S, Vectors<T, S, kA, Major::other>>(p, stream);
+}
+
 template <class T, class S>
 cudaError_t startVectors(const Problem& p, cudaStream_t stream) {
-  const bool kA = p.a.k == 1, kB = p.b.k == 1;
-  if (kA && kB) return start<T, S, Vectors<T, S, Major::k, Major::k>>(p, stream);
-  if (kA) return start<T, S, Vectors<T, S, Major::k, Major::other>>(p, stream);
-  if (kB) return start<T, S, Vectors<T, S, Major::other, Major::k>>(p, stream);
-  return start<T, S, Vectors<T, S, Major::other, Major::other>>(p, stream);
+  return p.a.k == 1 ? startRows<T, S, Major::k>(p, stream)
+                    : startRows<T, S, Major::other>(p, stream);
 }
 
 template <class T>
@@ -175,7 +178,7 @@ cudaError_t startTyped(const Problem& p, TileSize tile, cudaStream_t stream) {
   if (!p.a.vectors || !p.b.vectors)
     return start<T, SmallStrided, Strided<T, SmallStrided>>(p, stream);
   if (tile == kLargeTile) return startVectors<T, Large>(p, stream);
-  if (tile == kThinTile) return startVectors<T, Thin>(p, stream);
+  if (tile == kThinTile) return startRows<T, Thin, Major::k>(p, stream);
   return startVectors<T, Small>(p, stream);
 }
 

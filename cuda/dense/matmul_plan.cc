@@ -106,8 +106,8 @@ struct Cost {
 constexpr Cost kWgmma[] = {{Kernel::wgmma, kWideTile, 3300, 1, 1.0},
                            {Kernel::wgmma, kSquareTile, 2800, 1, 1.0}};
 constexpr Cost kMmaLarge[] = {{Kernel::mma, kLargeTile, 2400, 2, 0.6}};
-constexpr Cost kMma[] = {{Kernel::mma, kSmallTile, 1700, 4, 0.35},
-                         {Kernel::mma, kThinTile, 600, 3, 0.45}};
+constexpr Cost kMma[] = {{Kernel::mma, kSmallTile, 1700, 4, 0.35}};
+constexpr Cost kMmaThin[] = {{Kernel::mma, kThinTile, 600, 3, 0.45}};
 constexpr Cost kMmaStrided[] = {{Kernel::mma, kStridedTile, 400, 3, 0.4}};
 constexpr Cost kFma[] = {{Kernel::fma, kLargeTileF32, 190, 2, 0.7},
                          {Kernel::fma, kSmallTileF32, 140, 2, 0.6},
@@ -201,7 +201,9 @@ Plan planOf(const ops::Matmul& p, const Gpu& gpu) {
     if (!problem.a.vectors || !problem.b.vectors) {
       choose(plan, kMmaStrided, elementBytes, multiprocessors);
     } else {
-      const double best = choose(plan, kMma, elementBytes, multiprocessors);
+      double best = choose(plan, kMma, elementBytes, multiprocessors);
+      // A few rows of activations, which are contiguous; the tile has no code for others.
+      if (problem.a.k == 1) best = choose(plan, kMmaThin, elementBytes, multiprocessors, best);
       // On sm_90a the large tile has no code: what cannot be mapped there is rare.
       if (!runsSm90a(gpu)) {
         choose(plan, kMmaLarge, elementBytes, multiprocessors, best);

@@ -12,9 +12,9 @@
 namespace longspan::cuda {
 namespace {
 
-// That a thread holds; the general way needs more registers for addresses.
+// That a thread holds; the general way needs more registers for addresses, and more code.
 template <bool kAligned>
-inline constexpr int kNormElements = kAligned ? 32 : 16;
+inline constexpr int kNormElements = kAligned ? 32 : 8;
 
 // One description for both norms: rmsNorm is not centred and has no bias.
 struct Norm {

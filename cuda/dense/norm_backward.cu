@@ -17,7 +17,8 @@
 namespace longspan::cuda {
 namespace {
 
-constexpr int kNormBackwardElements = 16;  // that a thread holds of each of two rows and two sums
+// That a thread holds of each of two rows and two sums; of longer rows, which have more code.
+constexpr int kNormBackwardElements = 16, kNormBackwardLongElements = 8;
 
 struct NormBackward {
   RowSet gradY, gradSum, s, gradS;
@@ -47,14 +48,13 @@ __device__ __forceinline__ void finishRow(const NormBackward& p, Sums sums, RowS
 }
 
 // d = g * weight and its sums; g goes into the sums of the weight's gradients where wanted.
-template <class T, bool kAligned>
+template <class T, bool kAligned, int n>
 __device__ __forceinline__ Sums weigh(const NormBackward& p, const RowState& r, int64_t first,
-                                      const Team& team, const float (&x)[kNormBackwardElements],
-                                      float (&g)[kNormBackwardElements]) {
+                                      const Team& team, const float (&x)[n], float (&g)[n]) {
   constexpr int kWide = kRun<T>;
   Sums sums{0, 0};
 #pragma unroll
-  for (int k = 0; k < kNormBackwardElements; k += kWide) {
+  for (int k = 0; k < n; k += kWide) {
     const int64_t at = first + placeOfRun(team, k, kWide);
     float weight[kWide];
     loadFeatures<kAligned>(p.weight, at, p.s.length - at, weight, 1);
@@ -68,21 +68,20 @@ __device__ __forceinline__ Sums weigh(const NormBackward& p, const RowState& r, 
   return sums;
 }
 
-template <class T, bool kAligned>
+template <class T, bool kAligned, int n>
 __device__ __forceinline__ void storeGradient(const NormBackward& p, const RowState& r,
                                               int64_t index, int64_t first, const Team& team,
-                                              float (&x)[kNormBackwardElements],
-                                              const float (&d)[kNormBackwardElements]) {
+                                              float (&x)[n], const float (&d)[n]) {
 #pragma unroll
-  for (int k = 0; k < kNormBackwardElements; ++k) {
+  for (int k = 0; k < n; ++k) {
     x[k] = (d[k] - r.level - (x[k] - r.mean) * r.scale * r.slope) * r.scale;
   }
   if (p.gradSum.data != nullptr) {
     const Row<T, kAligned> other(p.gradSum, index);
-    float more[kNormBackwardElements];
+    float more[n];
     loadTile(other, first, team, more);
 #pragma unroll
-    for (int k = 0; k < kNormBackwardElements; ++k) x[k] += more[k];
+    for (int k = 0; k < n; ++k) x[k] += more[k];
   }
   storeTile(Row<T, kAligned>(p.gradS, index), first, team, x);
 }
@@ -160,19 +159,19 @@ __device__ __forceinline__ void normBackwardLong(const NormBackward& p) {
   Team team(blockDim.x, shared);
   const int64_t begin = blockIdx.x * p.rowsPerBlock,
                 end = min(p.s.axes.count, begin + p.rowsPerBlock);
-  const int64_t n = p.s.length, tile = static_cast<int64_t>(kNormBackwardElements) * team.size;
+  const int64_t n = p.s.length, tile = static_cast<int64_t>(kNormBackwardLongElements) * team.size;
   float* sumWeight = p.partial + blockIdx.x * n;
   float* sumBias = p.partial + (gridDim.x + blockIdx.x) * n;
   for (int64_t row = begin; row < end; ++row) {
     const Row<T> s(p.s, row), gradY(p.gradY, row);
     RowState r = stateOf(p, row, true);
-    float x[kNormBackwardElements], g[kNormBackwardElements];
+    float x[kNormBackwardLongElements], g[kNormBackwardLongElements];
     Sums sums{0, 0};
     for (int64_t first = 0; first < n; first += tile) {
       loadTile(s, first, team, x);
       loadTile(gradY, first, team, g);
       if (p.partial != nullptr) {
-        eachOfTile<T, kNormBackwardElements>(n, first, team, [&](int k, int64_t at) {
+        eachOfTile<T, kNormBackwardLongElements>(n, first, team, [&](int k, int64_t at) {
           const float one = g[k] * ((x[k] - r.mean) * r.scale);
           sumWeight[at] = row == begin ? one : sumWeight[at] + one;
           if (p.wantBias) sumBias[at] = row == begin ? g[k] : sumBias[at] + g[k];
