@@ -5,19 +5,22 @@
 // block of 64 or 128 queries, mostly from L2. Tiles that the mask excludes are skipped, and only
 // tiles that its edge crosses are compared key by key.
 //
-// 16-bit operands that bulk copies can read have wgmma on sm_90a (forward90.cuh, with its
-// predictions): rows and base on 16 bytes, dimensions next to each other, not broadcast by a step
-// of 0. Others there, and all on older GPUs, have mma.sync (forward16.cuh).
+// 16-bit floats have wgmma on sm_90a (forward90.cuh, with its predictions) and mma.sync on older
+// GPUs (forward16.cuh). Operands that bulk copies cannot read (rows or base not on 16 bytes,
+// dimensions apart, heads broadcast by a step of 0) are first copied into the workspace.
 //
 // Predicted for an A100 (312 TFLOP/s bf16), from peers with the same tiles: 8192 tokens, no mask:
 // 160 (D 64), 180 (D 128) and 120 (D 256) TFLOP/s; causal 0.9 of it. f32 on the CUDA cores of an
 // H200 (67 TFLOP/s): 30 TFLOP/s. With bias, ALiBi or segments in 16 bits 0.6 of that (smaller
 // tiles, and some instructions per pair beside 256 of the products), with dropout 0.4. Not yet run
 // on hardware.
+#include <array>
+
 #include "cpp/ops/attention/attention.h"
 #include "cuda/attention/forward16.cuh"
 #include "cuda/attention/forward32.cuh"
 #include "cuda/attention/forward90.cuh"
+#include "cuda/attention/readable.cuh"
 #include "cuda/attention/sequences.cuh"
 #include "cuda/core/sm90a.h"
 
@@ -70,11 +73,6 @@ Status run90(const ForwardArguments& forward, DType type, cudaStream_t stream) {
   }
 }
 
-bool mapped(const Problem& p) {
-  return mapped(p.q, p.batch, p.queryHeads, p.queries) &&
-         mapped(p.k, p.batch, p.keyHeads, p.keys) && mapped(p.v, p.batch, p.keyHeads, p.keys);
-}
-
 template <class T>
 Status run16(const ForwardArguments& a, DType type, Context& context) {
   const Problem& p = a.problem;
@@ -82,13 +80,13 @@ Status run16(const ForwardArguments& a, DType type, Context& context) {
   const bool isBf16 = type == DType::bf16, hopper = runsSm90a(context.gpu);
   return dispatchDim(p, [&](auto dim) -> Status {
     constexpr int kDim = decltype(dim)::value;
-    if (hopper && mapped(p)) {
+    if (hopper) {
       return p.score.plain ? run90<T, Forward90Tile<kDim, false>>(a, type, context.stream)
                            : run90<T, Forward90Tile<kDim, true>>(a, type, context.stream);
     }
     using Tile = ForwardTile<T, kDim, kDim == 256>;
     if constexpr (!Tile::kTerms) {
-      if (hopper || p.terms.any) {
+      if (p.terms.any) {
         return runTile<ForwardTile<T, kDim, true>>(p, attentionForward16Terms<kDim, Band>,
                                                    context.stream, a, isBf16);
       }
@@ -104,17 +102,38 @@ Status run32(const ForwardArguments& a, cudaStream_t stream) {
   });
 }
 
+bool usesWgmma(const ops::Attention& p, const Gpu& gpu) {
+  return p.q.dtype != DType::f32 && runsSm90a(gpu);
+}
+
+std::array<TensorView, 3> operandsOf(const ops::Attention& p) {
+  return {p.headMajor(p.q), p.headMajor(p.k), p.headMajor(p.v)};
+}
+
 Status attention(const ops::Attention& p, Context& context) {
   if (p.o.numel() == 0) return {};
   ForwardArguments a{problemOf(p), operandOf(p.headMajor(p.o)),
                      p.lse.defined() ? p.lse.data<float>() : nullptr};
-  LONGSPAN_RETURN_IF_ERROR(findSequences(p, a.problem, context.workspace.data, context.stream));
+  std::byte* memory = context.workspace.data;
+  if (usesWgmma(p, context.gpu)) {
+    Operand* const to[] = {&a.problem.q, &a.problem.k, &a.problem.v};
+    int i = 0;
+    for (const TensorView& t : operandsOf(p)) {
+      LONGSPAN_RETURN_IF_ERROR(makeReadable(t, *to[i++], memory, context));
+    }
+  }
+  LONGSPAN_RETURN_IF_ERROR(findSequences(p, a.problem, memory, context.stream));
   if (p.q.dtype == DType::f16) return run16<f16>(a, p.q.dtype, context);
   if (p.q.dtype == DType::bf16) return run16<bf16>(a, p.q.dtype, context);
   return run32(a, context.stream);
 }
 
-size_t attentionWorkspace(const ops::Attention& p, const Gpu&) { return sequenceStartsBytes(p); }
+size_t attentionWorkspace(const ops::Attention& p, const Gpu& gpu) {
+  size_t bytes = sequenceStartsBytes(p);
+  if (!usesWgmma(p, gpu)) return bytes;
+  for (const TensorView& t : operandsOf(p)) bytes += copiedBytes(t);
+  return bytes;
+}
 
 LONGSPAN_CUDA_OPERATOR_WITH_WORKSPACE(Attention, attention, attentionWorkspace);
 

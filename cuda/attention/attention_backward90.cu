@@ -1,10 +1,9 @@
 // Exact attention, backward, for 16-bit floats on sm_90a: maps of the operands and launches.
 // Algorithm, cost and predictions: backward90.cuh.
-#include <algorithm>
 #include <array>
 
 #include "cuda/attention/backward90.cuh"
-#include "cuda/dense/move.cuh"
+#include "cuda/attention/readable.cuh"
 
 namespace longspan::cuda {
 namespace {
@@ -17,29 +16,6 @@ struct OperandAxes {
 std::array<TensorView, 4> operandsOf(const ops::AttentionGradientProblem& p) {
   const TensorView& gradO = p.gradO.defined() ? p.gradO : p.o;
   return {p.headMajor(p.q), p.headMajor(gradO), p.headMajor(p.k), p.headMajor(p.v)};
-}
-
-// A contiguous copy with rows on 16 bytes.
-TensorView copyAt(const TensorView& t, std::byte* memory) {
-  const int64_t run = 16 / static_cast<int64_t>(sizeOf(t.dtype));
-  TensorView copy = TensorView::ofShape(
-      t.dtype, {t.shape[0], t.shape[1], t.shape[2], (t.shape[3] + run - 1) / run * run});
-  copy.shape[3] = t.shape[3];
-  copy.base = memory;
-  return copy;
-}
-
-// Bytes of that copy, or 0 where the operand can be read as it lies. Memory of tensors begins on 16
-// bytes, so that offsets and strides decide. An operand without tokens has memory that its map can
-// name.
-int64_t copiedBytes(TensorView t) {
-  constexpr int64_t kStep = 256;
-  t.base = nullptr;
-  const auto axis = [&](int i) { return static_cast<int>(t.shape[i]); };
-  if (mapped(operandOf(t), axis(0), axis(1), axis(2))) return 0;
-  const int64_t elements = t.shape[0] * t.shape[1] * t.shape[2] * copyAt(t, nullptr).stride[2];
-  const int64_t bytes = elements * static_cast<int64_t>(sizeOf(t.dtype));
-  return std::max(kStep, (bytes + kStep - 1) / kStep * kStep);
 }
 
 Status mapOperand(TensorMap* to, const Problem& p, const Operand& t, const OperandAxes& x,
@@ -95,9 +71,9 @@ Status runBackward90(const BackwardArguments& a, cudaStream_t stream) {
 }  // namespace
 
 size_t copiedBytes90(const ops::AttentionGradientProblem& p) {
-  int64_t bytes = 0;
+  size_t bytes = 0;
   for (const TensorView& t : operandsOf(p)) bytes += copiedBytes(t);
-  return static_cast<size_t>(bytes);
+  return bytes;
 }
 
 Status attentionBackward90(BackwardArguments a, const ops::AttentionGradientProblem& p,
@@ -105,13 +81,7 @@ Status attentionBackward90(BackwardArguments a, const ops::AttentionGradientProb
   Operand* const to[] = {&a.problem.q, &a.gradO, &a.problem.k, &a.problem.v};
   int i = 0;
   for (const TensorView& t : operandsOf(p)) {
-    const TensorView copy = copyAt(t, copies);
-    if (copiedBytes(t) > 0) {
-      if (t.numel() > 0) LONGSPAN_RETURN_IF_ERROR(moveElements(t, copy, context));
-      *to[i] = operandOf(copy);
-      copies += copiedBytes(t);
-    }
-    ++i;
+    LONGSPAN_RETURN_IF_ERROR(makeReadable(t, *to[i++], copies, context));
   }
   return p.q.dtype == DType::bf16 ? runBackward90<bf16>(a, context.stream)
                                   : runBackward90<f16>(a, context.stream);

@@ -107,27 +107,27 @@ __device__ __forceinline__ void forward16(const ForwardArguments& a, uint8_t* sh
                                                  queries + warp * kRowTiles * 16 * kDim);
 }
 
-// On sm_90a forward90.cuh has the plain cases of operands that bulk copies can read, and others are
-// rare enough for the kernels with terms.
+// On sm_90a forward90.cuh takes the place of both kernels.
 template <class Tile, class Mask>
 __global__ void __launch_bounds__(Tile::kThreads, 2) attentionForward16(ForwardArguments a) {
-#if LONGSPAN_SM90A_ALONE
-  if constexpr (!Tile::kTerms) return;
-#endif
+#if !LONGSPAN_SM90A_ALONE
   LONGSPAN_SHARED(shared);
   forward16<Tile, Mask>(a, shared);
+#endif
 }
 
 // Calls with terms are rare: both types share a kernel, where registers allow.
 template <int kDim, class Mask>
 __global__ void __launch_bounds__(ForwardTile<f16, kDim, true>::kThreads, 2)
     attentionForward16Terms(ForwardArguments a, bool isBf16) {
+#if !LONGSPAN_SM90A_ALONE
   LONGSPAN_SHARED(shared);
   if (isBf16) {
     forward16<ForwardTile<bf16, kDim, true>, Mask>(a, shared);
   } else {
     forward16<ForwardTile<f16, kDim, true>, Mask>(a, shared);
   }
+#endif
 }
 
 }  // namespace longspan::cuda
