@@ -51,13 +51,13 @@ function entriesOf(groups: readonly number[][], count: number): Entry[] {
   return groups.flatMap((line, round) => {
     const key = (i: number) => ((line[i] as number) < 0 ? count : (line[i] as number));
     const order = line.map((_, i) => i).sort((x, y) => key(x) - key(y) || x - y);
-    return order.map((position, at) => ({
-      round,
-      group: line[position] as number,
-      position,
-      rank: order.slice(0, at).filter((p) => line[p] === line[position]).length,
-      place: round * line.length + at,
-    }));
+    const ranks = new Map<number, number>();
+    return order.map((position, at) => {
+      const group = line[position] as number;
+      const rank = ranks.get(group) ?? 0;
+      ranks.set(group, rank + 1);
+      return { round, group, position, rank, place: round * line.length + at };
+    });
   });
 }
 

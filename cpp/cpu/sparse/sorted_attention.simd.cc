@@ -24,12 +24,12 @@ constexpr int64_t kKeptTiles = 16;  // tiles of keys that a thread keeps
 static_assert(kSortedKeys == kKeyTile);
 
 // Memory of one thread.
-struct ThreadMemory {
+struct SortedForwardMemory {
   float *qt, *ot, *p, *rows, *terms;
   float *k[kKeptTiles], *v[kKeptTiles];
   int32_t *lows, *highs, *low, *span;
 
-  ThreadMemory(Scratch& scratch, const ops::SortedAttention& problem) {
+  SortedForwardMemory(Scratch& scratch, const ops::SortedAttention& problem) {
     const int64_t dim = problem.dim(), valueDim = problem.valueDim();
     const auto ints = [&](int64_t count) {
       return reinterpret_cast<int32_t*>(scratch.take(count));
@@ -50,7 +50,7 @@ struct ThreadMemory {
   }
 };
 
-struct ForwardCall {
+struct SortedForwardCall {
   const ops::SortedAttention& p;
   SortedTerms terms;
   int32_t* places;
@@ -63,9 +63,10 @@ struct ForwardCall {
 
 // One head's panels.
 template <class Score>
-class HeadPanels {
+class SortedHeadPanels {
  public:
-  HeadPanels(const ForwardCall& call, const Score& score, int64_t b, int64_t h, int thread)
+  SortedHeadPanels(const SortedForwardCall& call, const Score& score, int64_t b, int64_t h,
+                   int thread)
       : call_(call),
         score_(score),
         b_(b),
@@ -235,14 +236,14 @@ class HeadPanels {
     for (; d < dim; ++d) target[d] = factor * target[d] + source[d];
   }
 
-  const ForwardCall& call_;
+  const SortedForwardCall& call_;
   const Score& score_;
   const int64_t b_, h_, shared_;
   const SortedPlaces places_;
   const SortedRows out_;
   float *maxima_, *sums_;
   Scratch scratch_;
-  const ThreadMemory memory_;
+  const SortedForwardMemory memory_;
   SortedLanes lanes_;
   int64_t round_ = 0;
   Places keys_{};
@@ -251,7 +252,7 @@ class HeadPanels {
 };
 
 // Log-sum-exps, zeros for rows that saw no key, and the rows in the output's type.
-void finishHead(const ForwardCall& call, int64_t b, int64_t h) {
+void finishSortedHead(const SortedForwardCall& call, int64_t b, int64_t h) {
   const ops::SortedAttention& p = call.p;
   const int64_t first = (b * p.queryHeads() + h) * p.queries();
   const SortedRows rows(p.o, call.rows, b, h);
@@ -264,25 +265,25 @@ void finishHead(const ForwardCall& call, int64_t b, int64_t h) {
   if (p.o.dtype != DType::f32) unpackRows(rows.at, rows.dim, p.o, b, h, 0, p.queries());
 }
 
-size_t placeBytes(const ops::SortedAttention& p) {
+size_t forwardPlaceBytes(const ops::SortedAttention& p) {
   const int64_t ints = p.batch() * p.queryHeads() * SortedPlaces::ints(p);
   return static_cast<size_t>(roundUp(ints, 16)) * sizeof(int32_t);
 }
 
-int64_t threadFloats(const ops::SortedAttention& p) {
+int64_t forwardThreadFloats(const ops::SortedAttention& p) {
   Scratch scratch;
-  ThreadMemory memory(scratch, p);
+  SortedForwardMemory memory(scratch, p);
   return roundUp(scratch.used, 16);
 }
 
 }  // namespace
 
 size_t sortedAttentionWorkspace(const ops::SortedAttention& p, int threads) {
-  if (p.q.dtype == DType::f64) return placeBytes(p);
+  if (p.q.dtype == DType::f64) return forwardPlaceBytes(p);
   const int64_t statistics = 2 * roundUp(p.lse.numel(), 16);
-  return placeBytes(p) +
-         static_cast<size_t>(SortedRows::floats(p.o) + statistics + threads * threadFloats(p)) *
-             sizeof(float);
+  return forwardPlaceBytes(p) + static_cast<size_t>(SortedRows::floats(p.o) + statistics +
+                                                    threads * forwardThreadFloats(p)) *
+                                    sizeof(float);
 }
 
 Status sortedAttention(const ops::SortedAttention& p, Context& context) {
@@ -292,8 +293,9 @@ Status sortedAttention(const ops::SortedAttention& p, Context& context) {
     sortedAttentionDouble(p, places, context);
     return {};
   }
-  Scratch memory{reinterpret_cast<float*>(context.workspace.data + placeBytes(p))};
-  ForwardCall call{p, SortedTerms(p), places, nullptr, nullptr, nullptr, nullptr, threadFloats(p)};
+  Scratch memory{reinterpret_cast<float*>(context.workspace.data + forwardPlaceBytes(p))};
+  SortedForwardCall call{p,       SortedTerms(p), places,  nullptr,
+                         nullptr, nullptr,        nullptr, forwardThreadFloats(p)};
   call.rows = memory.take(SortedRows::floats(p.o));
   call.maxima = memory.take(p.lse.numel());
   call.sums = memory.take(p.lse.numel());
@@ -308,7 +310,7 @@ Status sortedAttention(const ops::SortedAttention& p, Context& context) {
     forEachSortedBlock(
         p, heads, context,
         [&](int64_t b, int64_t h, int64_t r, int64_t begin, int64_t end, int thread) {
-          HeadPanels panels(call, score, b, h, thread);
+          SortedHeadPanels panels(call, score, b, h, thread);
           if (p.isGlobal()) {
             panels.global(r);
           } else {
@@ -316,8 +318,9 @@ Status sortedAttention(const ops::SortedAttention& p, Context& context) {
           }
         });
   });
-  context.pool.forEach(p.batch() * heads,
-                       [&](int64_t item, int) { finishHead(call, item / heads, item % heads); });
+  context.pool.forEach(p.batch() * heads, [&](int64_t item, int) {
+    finishSortedHead(call, item / heads, item % heads);
+  });
   return {};
 }
 

@@ -21,9 +21,9 @@ constexpr int64_t kSpanTiles = 16;  // tiles of keys that a thread keeps
 static_assert(kSortedWidth == kPanelWidth);
 
 // Padded widths of rows.
-struct Widths {
+struct SortedWidths {
   int64_t dim, valueDim, dimLanes, valueLanes, dimRows;
-  explicit Widths(const ops::SortedAttentionProblem& p)
+  explicit SortedWidths(const ops::SortedAttentionProblem& p)
       : dim(p.dim()),
         valueDim(p.valueDim()),
         dimLanes(roundUp(dim, kLanes)),
@@ -32,15 +32,15 @@ struct Widths {
 };
 
 // Memory of one thread.
-struct ThreadMemory {
+struct SortedBackwardMemory {
   float *q, *g, *qt, *gt, *delta, *lse, *dqt, *p, *ds, *terms;
   struct Tile {
     float *k, *v, *gradK, *gradV;
   } tiles[kSpanTiles];
   int32_t *lows, *highs, *low, *span;
 
-  ThreadMemory(Scratch& scratch, const ops::SortedAttentionProblem& problem) {
-    const Widths w(problem);
+  SortedBackwardMemory(Scratch& scratch, const ops::SortedAttentionProblem& problem) {
+    const SortedWidths w(problem);
     const auto ints = [&](int64_t count) {
       return reinterpret_cast<int32_t*>(scratch.take(count));
     };
@@ -67,9 +67,9 @@ struct ThreadMemory {
   }
 };
 
-struct BackwardCall {
+struct SortedBackwardCall {
   const ops::SortedAttentionBackward& p;
-  Widths w;
+  SortedWidths w;
   SortedTerms terms;
   int32_t* places;
   float *gradQ, *gradK, *gradV;  // rows of gradients in 16 bits
@@ -79,8 +79,8 @@ struct BackwardCall {
 };
 
 // delta = sum(dO o O) - dLse and the log-sum-exp of rows [row, row + rows).
-void prepareRows(const BackwardCall& call, int64_t b, int64_t h, int64_t row, int64_t rows,
-                 ThreadMemory& memory) {
+void prepareSortedRows(const SortedBackwardCall& call, int64_t b, int64_t h, int64_t row,
+                       int64_t rows, SortedBackwardMemory& memory) {
   const ops::SortedAttentionBackward& p = call.p;
   const int64_t first = (b * p.queryHeads() + h) * p.queries() + row;
   const auto statistic = [&](const TensorView& t, int64_t i) {
@@ -106,9 +106,10 @@ void prepareRows(const BackwardCall& call, int64_t b, int64_t h, int64_t row, in
 
 // One head's panels.
 template <class Score>
-class HeadGradients {
+class SortedHeadGradients {
  public:
-  HeadGradients(const BackwardCall& call, const Score& score, int64_t b, int64_t h, int thread)
+  SortedHeadGradients(const SortedBackwardCall& call, const Score& score, int64_t b, int64_t h,
+                      int thread)
       : call_(call),
         score_(score),
         b_(b),
@@ -159,7 +160,7 @@ class HeadGradients {
         call_.p, b_, h_, r, places_, lanes_, [&] { start(); },
         [&](const GlobalKeys& keys, int64_t count) {
           const auto rowOf = [&](int64_t j) { return std::max(keys.position[j], 0); };
-          const ThreadMemory::Tile& tile = memory_.tiles[0];
+          const SortedBackwardMemory::Tile& tile = memory_.tiles[0];
           pack(tile, count, rowOf);
           const int64_t padded = roundUp(count, kTileRows);
           const TermTiles terms =
@@ -173,7 +174,7 @@ class HeadGradients {
  private:
   // Q, dO and what belongs to the lanes.
   void start() {
-    const Widths& w = call_.w;
+    const SortedWidths& w = call_.w;
     const int64_t rows = lanes_.rows;
     panel_.rows = rows;
     const auto rowOf = [&](int64_t i) { return lanes_.order[i]; };
@@ -202,7 +203,7 @@ class HeadGradients {
 
   // dQ of the lanes goes to its rows.
   void finish() {
-    const Widths& w = call_.w;
+    const SortedWidths& w = call_.w;
     transposeBlock(memory_.dqt, kPanelWidth, w.dim, lanes_.rows, memory_.q, w.dimLanes);
     const auto scale = static_cast<float>(call_.p.scale);
     for (int64_t i = 0; i < lanes_.rows; ++i) {
@@ -211,8 +212,8 @@ class HeadGradients {
   }
 
   template <class RowOf>
-  void pack(const ThreadMemory::Tile& tile, int64_t count, RowOf&& rowOf) {
-    const Widths& w = call_.w;
+  void pack(const SortedBackwardMemory::Tile& tile, int64_t count, RowOf&& rowOf) {
+    const SortedWidths& w = call_.w;
     const int64_t padded = roundUp(count, kTileRows);
     gatherRows(call_.p.k, b_, shared_, count, rowOf, tile.k, w.dimRows, padded);
     gatherRows(call_.p.v, b_, shared_, count, rowOf, tile.v, w.valueDim, padded);
@@ -221,8 +222,8 @@ class HeadGradients {
   }
 
   template <class RowOf>
-  void release(const ThreadMemory::Tile& tile, int64_t count, RowOf&& rowOf) {
-    const Widths& w = call_.w;
+  void release(const SortedBackwardMemory::Tile& tile, int64_t count, RowOf&& rowOf) {
+    const SortedWidths& w = call_.w;
     const auto scale = static_cast<float>(call_.p.scale);
     for (int64_t j = 0; j < count; ++j) {
       const int64_t position = rowOf(j);
@@ -237,7 +238,7 @@ class HeadGradients {
     for (int64_t t = (from - first) / kSortedKeys; first + t * kSortedKeys < end; ++t) {
       const int64_t begin = first + t * kSortedKeys;
       const int64_t count = std::min(kSortedKeys, last - begin);
-      const ThreadMemory::Tile& tile = memory_.tiles[t];
+      const SortedBackwardMemory::Tile& tile = memory_.tiles[t];
       if (!packed_[t]) {
         pack(tile, count, [&](int64_t j) { return round.keyOrder[begin + j]; });
         packed_[t] = true;
@@ -270,9 +271,9 @@ class HeadGradients {
   }
 
   template <bool kMasked, int NR>
-  void products(const ThreadMemory::Tile& tile, int64_t begin, int64_t count,
+  void products(const SortedBackwardMemory::Tile& tile, int64_t begin, int64_t count,
                 const TermTiles& terms) {
-    const Widths& w = call_.w;
+    const SortedWidths& w = call_.w;
     const int64_t padded = roundUp(count, kTileRows);
     const HeadRows k{tile.k, w.dimRows}, v{tile.v, w.valueDim};
     LaneBounds bounds;
@@ -288,37 +289,38 @@ class HeadGradients {
     addKeyGradient(padded, 1, &memory_.ds, &panel_.q, &panel_.rows, tile.gradK, w.dimLanes);
   }
 
-  const BackwardCall& call_;
+  const SortedBackwardCall& call_;
   const Score& score_;
   const int64_t b_, h_, shared_;
   const SortedPlaces places_;
   const SortedRows gradQ_, gradK_, gradV_;
   const float *delta_, *lse_;
   Scratch scratch_;
-  const ThreadMemory memory_;
+  const SortedBackwardMemory memory_;
   SortedLanes lanes_;
   QueryPanel panel_;
   bool packed_[kSpanTiles];
 };
 
-size_t placeBytes(const ops::SortedAttentionBackward& p) {
+size_t backwardPlaceBytes(const ops::SortedAttentionBackward& p) {
   const int64_t ints = p.batch() * p.queryHeads() * SortedPlaces::ints(p);
   return static_cast<size_t>(roundUp(ints, 16)) * sizeof(int32_t);
 }
 
-int64_t threadFloats(const ops::SortedAttentionBackward& p) {
+int64_t backwardThreadFloats(const ops::SortedAttentionBackward& p) {
   Scratch scratch;
-  ThreadMemory memory(scratch, p);
+  SortedBackwardMemory memory(scratch, p);
   return roundUp(scratch.used, 16);
 }
 
 }  // namespace
 
 size_t sortedAttentionBackwardWorkspace(const ops::SortedAttentionBackward& p, int threads) {
-  if (p.q.dtype == DType::f64) return placeBytes(p);
+  if (p.q.dtype == DType::f64) return backwardPlaceBytes(p);
   const int64_t rows = SortedRows::floats(p.gradQ) + SortedRows::floats(p.gradK) +
                        SortedRows::floats(p.gradV) + 2 * roundUp(p.lse.numel(), 16);
-  return placeBytes(p) + static_cast<size_t>(rows + threads * threadFloats(p)) * sizeof(float);
+  return backwardPlaceBytes(p) +
+         static_cast<size_t>(rows + threads * backwardThreadFloats(p)) * sizeof(float);
 }
 
 Status sortedAttentionBackward(const ops::SortedAttentionBackward& p, Context& context) {
@@ -328,9 +330,10 @@ Status sortedAttentionBackward(const ops::SortedAttentionBackward& p, Context& c
     sortedAttentionBackwardDouble(p, places, context);
     return {};
   }
-  Scratch memory{reinterpret_cast<float*>(context.workspace.data + placeBytes(p))};
-  BackwardCall call{p,       Widths(p), SortedTerms(p), places,  nullptr,        nullptr,
-                    nullptr, nullptr,   nullptr,        nullptr, threadFloats(p)};
+  Scratch memory{reinterpret_cast<float*>(context.workspace.data + backwardPlaceBytes(p))};
+  SortedBackwardCall call{
+      p,       SortedWidths(p), SortedTerms(p),         places, nullptr, nullptr, nullptr, nullptr,
+      nullptr, nullptr,         backwardThreadFloats(p)};
   call.gradQ = memory.take(SortedRows::floats(p.gradQ));
   call.gradK = memory.take(SortedRows::floats(p.gradK));
   call.gradV = memory.take(SortedRows::floats(p.gradV));
@@ -342,10 +345,10 @@ Status sortedAttentionBackward(const ops::SortedAttentionBackward& p, Context& c
   const int64_t blocks = (p.queries() + kPanelWidth - 1) / kPanelWidth;
   context.pool.forEach(p.batch() * heads * blocks, [&](int64_t item, int thread) {
     Scratch scratch{call.threads + thread * call.threadFloats};
-    ThreadMemory own(scratch, p);
+    SortedBackwardMemory own(scratch, p);
     const int64_t head = item / blocks, row = item % blocks * kPanelWidth;
-    prepareRows(call, head / heads, head % heads, row, std::min(kPanelWidth, p.queries() - row),
-                own);
+    prepareSortedRows(call, head / heads, head % heads, row,
+                      std::min(kPanelWidth, p.queries() - row), own);
   });
   const auto eachGradient = [&](auto&& f) {
     f(p.gradQ, call.gradQ);
@@ -362,7 +365,7 @@ Status sortedAttentionBackward(const ops::SortedAttentionBackward& p, Context& c
     forEachSortedBlock(
         p, shared, context,
         [&](int64_t b, int64_t h, int64_t r, int64_t begin, int64_t end, int thread) {
-          HeadGradients gradients(call, score, b, h, thread);
+          SortedHeadGradients gradients(call, score, b, h, thread);
           if (p.isGlobal()) {
             gradients.global(r);
           } else {

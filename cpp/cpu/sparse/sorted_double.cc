@@ -9,16 +9,17 @@
 namespace longspan::cpu {
 namespace {
 
-constexpr double kNone = -std::numeric_limits<double>::infinity();
+constexpr double kHiddenLogit = -std::numeric_limits<double>::infinity();
 
 // The pairs of one head with their logits.
-struct Pairs {
+struct SortedPairs {
   const ops::SortedAttentionProblem& p;
   int64_t b, h, sharedHead;
   SortedPlaces places;
   int64_t length;
 
-  Pairs(const ops::SortedAttentionProblem& problem, const int32_t* all, int64_t entry, int64_t head)
+  SortedPairs(const ops::SortedAttentionProblem& problem, const int32_t* all, int64_t entry,
+              int64_t head)
       : p(problem),
         b(entry),
         h(head),
@@ -30,7 +31,7 @@ struct Pairs {
   double logit(int64_t i, int64_t j) const {
     double x = p.scale * dot(Row(p.q, b, h, i), Row(p.k, b, sharedHead, j));
     if (i == j) {
-      if (p.self == ops::SortedSelf::hidden) return kNone;
+      if (p.self == ops::SortedSelf::hidden) return kHiddenLogit;
       if (p.self == ops::SortedSelf::lastResort) x = -p.selfPenalty;
       if (p.self == ops::SortedSelf::penalised) x -= p.selfPenalty;
     }
@@ -77,7 +78,7 @@ struct Pairs {
   }
 };
 
-double& statistic(const TensorView& t, int64_t b, int64_t h, int64_t i) {
+double& sortedStatistic(const TensorView& t, int64_t b, int64_t h, int64_t i) {
   return t.data<double>()[b * t.stride[0] + h * t.stride[1] + i * t.stride[2]];
 }
 
@@ -87,18 +88,18 @@ void sortedAttentionDouble(const ops::SortedAttention& p, const int32_t* all, Co
   const int64_t heads = p.queryHeads();
   context.pool.forEach(p.batch() * heads, [&](int64_t item, int) {
     const int64_t b = item / heads, h = item % heads;
-    const Pairs pairs(p, all, b, h);
-    std::vector<double> maximum(static_cast<size_t>(p.queries()), kNone);
+    const SortedPairs pairs(p, all, b, h);
+    std::vector<double> maximum(static_cast<size_t>(p.queries()), kHiddenLogit);
     std::vector<double> sum(maximum.size(), 0.0), one, total;
     for (int64_t i = 0; i < p.queries(); ++i) clear(Row(p.o, b, h, i));
     for (int64_t r = 0; r < p.rounds(); ++r) {
       if (p.withRoundLse) {
-        one.assign(maximum.size(), kNone);
+        one.assign(maximum.size(), kHiddenLogit);
         total.assign(maximum.size(), 0.0);
       }
       pairs.forEach(r, [&](int64_t i, int64_t j) {
         const double x = pairs.logit(i, j);
-        if (x == kNone) return;
+        if (x == kHiddenLogit) return;
         const auto at = static_cast<size_t>(i);
         const Row out(p.o, b, h, i);
         const auto add = [x](double& m, double& s, auto&& rescale) {
@@ -119,14 +120,15 @@ void sortedAttentionDouble(const ops::SortedAttention& p, const int32_t* all, Co
       for (int64_t i = 0; p.withRoundLse && i < p.queries(); ++i) {
         const auto at = static_cast<size_t>(i);
         p.roundLse.data<double>()[((b * heads + h) * p.rounds() + r) * p.queries() + i] =
-            total[at] == 0 ? kNone : one[at] + std::log(total[at]);
+            total[at] == 0 ? kHiddenLogit : one[at] + std::log(total[at]);
       }
     }
     for (int64_t i = 0; i < p.queries(); ++i) {
       const auto at = static_cast<size_t>(i);
       const Row out(p.o, b, h, i);
       for (int64_t d = 0; sum[at] != 0 && d < out.dim; ++d) out[d] /= sum[at];
-      statistic(p.lse, b, h, i) = sum[at] == 0 ? kNone : maximum[at] + std::log(sum[at]);
+      sortedStatistic(p.lse, b, h, i) =
+          sum[at] == 0 ? kHiddenLogit : maximum[at] + std::log(sum[at]);
     }
   });
 }
@@ -141,19 +143,19 @@ void sortedAttentionBackwardDouble(const ops::SortedAttentionBackward& p, const 
       clear(Row(p.gradV, b, g, j));
     }
     for (int64_t h = g * group; h < (g + 1) * group; ++h) {
-      const Pairs pairs(p, all, b, h);
+      const SortedPairs pairs(p, all, b, h);
       std::vector<double> delta(static_cast<size_t>(p.queries()));
       for (int64_t i = 0; i < p.queries(); ++i) {
         clear(Row(p.gradQ, b, h, i));
         double& x = delta[static_cast<size_t>(i)];
         if (p.gradO.defined()) x = dot(Row(p.gradO, b, h, i), Row(p.o, b, h, i));
-        if (p.gradLse.defined()) x -= statistic(p.gradLse, b, h, i);
+        if (p.gradLse.defined()) x -= sortedStatistic(p.gradLse, b, h, i);
       }
       for (int64_t r = 0; r < p.rounds(); ++r) {
         pairs.forEach(r, [&](int64_t i, int64_t j) {
           const double x = pairs.logit(i, j);
-          if (x == kNone) return;
-          const double weight = std::exp(x - statistic(p.lse, b, h, i));
+          if (x == kHiddenLogit) return;
+          const double weight = std::exp(x - sortedStatistic(p.lse, b, h, i));
           double product = 0;
           if (p.gradO.defined()) {
             const Row gradO(p.gradO, b, h, i);

@@ -7,9 +7,9 @@ namespace longspan::cpu {
 namespace {
 
 // Whether one round's order of queries or keys is sound.
-bool isSound(const int32_t* order, int64_t entries, const SortedRound& round,
-             Places (SortedRound::*groupAt)(int64_t) const, int64_t groups, int64_t tokens,
-             std::vector<bool>& listed) {
+bool isSoundOrder(const int32_t* order, int64_t entries, const SortedRound& round,
+                  Places (SortedRound::*groupAt)(int64_t) const, int64_t groups, int64_t tokens,
+                  std::vector<bool>& listed) {
   listed.assign(static_cast<size_t>(tokens), false);
   int64_t end = 0;
   for (int64_t g = 0; g < groups; ++g) {
@@ -25,8 +25,8 @@ bool isSound(const int32_t* order, int64_t entries, const SortedRound& round,
   return true;
 }
 
-void fillIntervals(const ops::SortedAttentionProblem& p, const SortedRound& round, int64_t r,
-                   const SortedPlaces& places) {
+void fillSortedIntervals(const ops::SortedAttentionProblem& p, const SortedRound& round, int64_t r,
+                         const SortedPlaces& places) {
   const int64_t rounds = p.rounds();
   for (int64_t g = 0; g < p.groups(); ++g) {
     round.forEachQuery(g, [&](int64_t s, Places seen) {
@@ -41,8 +41,8 @@ void fillIntervals(const ops::SortedAttentionProblem& p, const SortedRound& roun
   }
 }
 
-void fillChunks(const ops::SortedAttentionProblem& p, const SortedRound& round, int64_t r,
-                const SortedPlaces& places) {
+void fillSortedChunks(const ops::SortedAttentionProblem& p, const SortedRound& round, int64_t r,
+                      const SortedPlaces& places) {
   const int64_t rounds = p.rounds(), first = r * p.queryEntries();
   for (int64_t g = 0; g < p.groups(); ++g) {
     const Places queries = round.queries(g), keys = round.keys(g);
@@ -77,21 +77,21 @@ Status prepareOrders(const ops::SortedAttentionProblem& p, int32_t* places, Cont
     std::vector<bool> listed;
     for (int64_t r = 0; r < rounds; ++r) {
       const SortedRound round(p, b, h, r);
-      if (!isSound(round.queryOrder, p.queryEntries(), round, &SortedRound::queries, p.groups(),
-                   p.queries(), listed)) {
+      if (!isSoundOrder(round.queryOrder, p.queryEntries(), round, &SortedRound::queries,
+                        p.groups(), p.queries(), listed)) {
         fault = 1;
         return;
       }
-      if (!shared && !isSound(round.keyOrder, p.keyEntries(), round, &SortedRound::keys, p.groups(),
-                              p.keys(), listed)) {
+      if (!shared && !isSoundOrder(round.keyOrder, p.keyEntries(), round, &SortedRound::keys,
+                                   p.groups(), p.keys(), listed)) {
         fault = 2;
         return;
       }
       if (!SortedPlaces::needed(p)) continue;
       if (p.isGlobal()) {
-        fillChunks(p, round, r, at);
+        fillSortedChunks(p, round, r, at);
       } else {
-        fillIntervals(p, round, r, at);
+        fillSortedIntervals(p, round, r, at);
       }
     }
   });

@@ -8,7 +8,7 @@
 namespace longspan::ops {
 namespace {
 
-Status operand(const char* field, const TensorView& t, const TensorView& q) {
+Status sortedOperand(const char* field, const TensorView& t, const TensorView& q) {
   LONGSPAN_RETURN_IF_ERROR(check::floating(field, t));
   LONGSPAN_RETURN_IF_ERROR(check::sameDtype(field, t, "q", q));
   LONGSPAN_RETURN_IF_ERROR(check::rank(field, t, 4));
@@ -21,7 +21,7 @@ Status operand(const char* field, const TensorView& t, const TensorView& q) {
   return Status(Code::shape, field, describe(t), "Use sequences of at most 2^29 tokens");
 }
 
-Status indices(const char* field, const TensorView& t, const TensorView& q) {
+Status sortedIndices(const char* field, const TensorView& t, const TensorView& q) {
   LONGSPAN_RETURN_IF_ERROR(check::dtype(field, t, DType::i32));
   LONGSPAN_RETURN_IF_ERROR(check::rank(field, t, 4));
   LONGSPAN_RETURN_IF_ERROR(check::contiguous(field, t));
@@ -32,19 +32,19 @@ Status indices(const char* field, const TensorView& t, const TensorView& q) {
                     ", rounds, ...] with one round or more");
 }
 
-Status sameRounds(const char* field, const TensorView& t, const TensorView& queryOrder) {
+Status sortedRounds(const char* field, const TensorView& t, const TensorView& queryOrder) {
   if (t.shape[2] == queryOrder.shape[2]) return {};
   return Status(Code::shape, field, describe(t),
                 "It must have the rounds of 'queryOrder', " + std::to_string(queryOrder.shape[2]));
 }
 
-Status atLeast(const char* field, int64_t x, int64_t least) {
+Status wholeFrom(const char* field, int64_t x, int64_t least) {
   if (x >= least) return {};
   return Status(Code::value, field, std::to_string(x),
                 "Use a whole number from " + std::to_string(least) + " on");
 }
 
-Status only(bool given, const char* field, const char* value, const char* pattern) {
+Status onlyWithPattern(bool given, const char* field, const char* value, const char* pattern) {
   if (!given) return {};
   return Status(Code::value, field, value,
                 std::string("Leave it out, or use pattern '") + pattern + "'");
@@ -53,9 +53,9 @@ Status only(bool given, const char* field, const char* value, const char* patter
 }  // namespace
 
 Status SortedAttentionProblem::check() const {
-  LONGSPAN_RETURN_IF_ERROR(operand("q", q, q));
-  LONGSPAN_RETURN_IF_ERROR(operand("k", k, q));
-  LONGSPAN_RETURN_IF_ERROR(operand("v", v, q));
+  LONGSPAN_RETURN_IF_ERROR(sortedOperand("q", q, q));
+  LONGSPAN_RETURN_IF_ERROR(sortedOperand("k", k, q));
+  LONGSPAN_RETURN_IF_ERROR(sortedOperand("v", v, q));
   if (k.shape[0] != batch() || k.shape[3] != dim()) {
     return Status(Code::shape, "k", describe(k),
                   "It must have the batch size and the head dimension of 'q', " + describe(q));
@@ -66,12 +66,12 @@ Status SortedAttentionProblem::check() const {
                   "The " + std::to_string(queryHeads()) +
                       " heads of 'q' must be a positive multiple of its heads");
   }
-  LONGSPAN_RETURN_IF_ERROR(indices("queryOrder", queryOrder, q));
+  LONGSPAN_RETURN_IF_ERROR(sortedIndices("queryOrder", queryOrder, q));
   const std::pair<const char*, const TensorView*> others[] = {
       {"keyOrder", &keyOrder}, {"queryOffsets", &queryOffsets}, {"keyOffsets", &keyOffsets}};
   for (const auto& [field, t] : others) {
-    LONGSPAN_RETURN_IF_ERROR(indices(field, *t, q));
-    LONGSPAN_RETURN_IF_ERROR(sameRounds(field, *t, queryOrder));
+    LONGSPAN_RETURN_IF_ERROR(sortedIndices(field, *t, q));
+    LONGSPAN_RETURN_IF_ERROR(sortedRounds(field, *t, queryOrder));
   }
   if (queryOffsets.shape[3] < 2) {
     return Status(Code::shape, "queryOffsets", describe(queryOffsets),
@@ -85,12 +85,12 @@ Status SortedAttentionProblem::check() const {
                   "Use at most 2^30 entries, rounds times tokens");
   }
   if (pattern == SortedPattern::chunk || isGlobal()) {
-    LONGSPAN_RETURN_IF_ERROR(atLeast("chunk", chunk, 1));
-    LONGSPAN_RETURN_IF_ERROR(atLeast("back", back, 0));
-    LONGSPAN_RETURN_IF_ERROR(atLeast("forward", forward, 0));
+    LONGSPAN_RETURN_IF_ERROR(wholeFrom("chunk", chunk, 1));
+    LONGSPAN_RETURN_IF_ERROR(wholeFrom("back", back, 0));
+    LONGSPAN_RETURN_IF_ERROR(wholeFrom("forward", forward, 0));
   }
   if (pattern == SortedPattern::window) {
-    LONGSPAN_RETURN_IF_ERROR(atLeast("window", window, 1));
+    LONGSPAN_RETURN_IF_ERROR(wholeFrom("window", window, 1));
     if (!causal) {
       return Status(Code::value, "causal", "false",
                     "A window holds keys up to the query's position: set causal, or use pattern "
@@ -104,10 +104,10 @@ Status SortedAttentionProblem::check() const {
       LONGSPAN_RETURN_IF_ERROR(check::shape("lengths", lengths, {batch()}));
     }
   } else {
-    LONGSPAN_RETURN_IF_ERROR(only(lengths.defined(), "lengths", "given", "global"));
-    LONGSPAN_RETURN_IF_ERROR(only(sameGroup, "sameGroup", "true", "global"));
-    LONGSPAN_RETURN_IF_ERROR(
-        only(duplicates == SortedDuplicates::sameRound, "duplicates", "sameRound", "global"));
+    LONGSPAN_RETURN_IF_ERROR(onlyWithPattern(lengths.defined(), "lengths", "given", "global"));
+    LONGSPAN_RETURN_IF_ERROR(onlyWithPattern(sameGroup, "sameGroup", "true", "global"));
+    LONGSPAN_RETURN_IF_ERROR(onlyWithPattern(duplicates == SortedDuplicates::sameRound,
+                                             "duplicates", "sameRound", "global"));
   }
   LONGSPAN_RETURN_IF_ERROR(check::finite("selfPenalty", selfPenalty));
   // Of a last resort: logits below half of it are told from those that products give.
