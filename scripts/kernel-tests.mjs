@@ -32,7 +32,7 @@ const shared = [
 ];
 const headers = [
   ...matching(/\.(h|cuh)$/),
-  ...['dense', 'attention'].flatMap((family) =>
+  ...['dense', 'attention', 'sparse'].flatMap((family) =>
     readdirSync(path.join(root, 'cpp/ops', family))
       .filter((file) => file.endsWith('.h'))
       .map((file) => `cpp/ops/${family}/${file}`),
@@ -113,6 +113,21 @@ const programs = {
       ...numbered(30, 34, 'cuda/attention/attention_bias_backward.cu', 'planted'),
       ...numbered(35, 49, 'cuda/attention/attention.cu', 'hopper planted'),
       ...numbered(50, 60, 'cuda/attention/attention_backward90.cu', 'hopper planted'),
+    ],
+  },
+  sorted: {
+    plain: ['sparse/sorted_attention', 'attention/problem'].map((file) => `cpp/ops/${file}.cc`),
+    kernels: [
+      'cuda/core/sm90a.cu',
+      'cuda/dense/copy.cu',
+      'cuda/attention/attention_statistics.cu',
+      ...matching(/^cuda\/sparse\/sorted_\w+\.cu$/),
+    ],
+    macro: 'LONGSPAN_PLANTED_ATTENTION',
+    planted: [
+      ...numbered(1, 11, 'cuda/sparse/sorted_attention.cu', 'planted'),
+      ...numbered(21, 22, 'cuda/sparse/sorted_attention_backward.cu', 'planted'),
+      ...numbered(24, 28, 'cuda/sparse/sorted_attention_backward.cu', 'planted'),
     ],
   },
 };

@@ -18,6 +18,8 @@
 #include "cuda/attention/planted.cuh"
 #include "cuda/attention/problem.cuh"
 #include "cuda/attention/softmax.cuh"
+#include "cuda/attention/tile16.cuh"
+#include "cuda/attention/tile32.cuh"
 
 namespace longspan::cuda {
 
@@ -72,9 +74,12 @@ size_t copiedBytes90(const ops::AttentionGradientProblem& p);
 Status attentionBackward90(BackwardArguments a, const ops::AttentionGradientProblem& p,
                            std::byte* copies, Context& context);
 
-// Where a block is and what it meets.
-template <bool kKeySide, class Mask>
+// Where a block is and what it meets. Kernels walk by this interface; SortedBackward of cuda/sparse
+// has the same for rows in another order.
+template <bool kKeySide_, class Mask>
 struct BackwardWalk {
+  using Arguments = BackwardArguments;
+  static constexpr bool kKeySide = kKeySide_, kDrops = true;
   const BackwardArguments& a;
   Sequence sequence;
   Mask mask;
@@ -84,7 +89,8 @@ struct BackwardWalk {
   bool surplus = false;               // no row stays
 
   template <int kRows, int kColumns>
-  __device__ __forceinline__ static BackwardWalk start(const BackwardArguments& a) {
+  __device__ __forceinline__ static BackwardWalk start(const BackwardArguments& a,
+                                                       uint8_t* = nullptr) {
     const Problem& p = a.problem;
     const TilePlace place = p.tile<kKeySide, kRows>();
     const Sequence& s = place.sequence;
@@ -157,6 +163,26 @@ struct BackwardWalk {
     return (int64_t{b} * a.problem.queryHeads + head) * a.problem.queries +
            a.problem.queryBegin(sequence);
   }
+  // What this step brings beside rows: of streaming queries base and delta [kColumns].
+  template <class Tile>
+  __device__ __forceinline__ void loadStatistics(float* to, int step, int thread) const {
+    constexpr int kColumns = Tile::kColumns;
+    if constexpr (kKeySide) {
+      const int64_t from = statistics(queryHead(step));
+      for (int c = thread; c < 2 * kColumns; c += Tile::kThreads) {
+        const int query = tile(step, kColumns) + c % kColumns;
+        const bool valid = query < mask.queries;
+        const float* source = c < kColumns ? a.base : a.delta;
+        ptx::copyAsync<4>(to + c, source + from + (valid ? query : 0), valid);
+      }
+    }
+  }
+  // Base and delta of a query that stays, if it is one.
+  __device__ __forceinline__ void loadStatistics(int query, float& base, float& delta) const {
+    if (query >= mask.queries) return;
+    base = a.base[statistics(h) + query];
+    delta = a.delta[statistics(h) + query];
+  }
   __device__ __forceinline__ bool sees(int staying, int streaming) const {
     return kKeySide ? mask.sees(streaming, staying) : mask.sees(staying, streaming);
   }
@@ -186,13 +212,40 @@ struct BackwardWalk {
                            kKeySide ? staying : streaming);
   }
   // addTerms() for pairs (staying, streaming) of this step.
-  template <class T, class ForEach>
+  template <class T, int kStages = 1, class ForEach>
   __device__ __forceinline__ void add(int step, ForEach&& forEach) const {
     addTerms<T>(a.problem, sequence, queryHead(step), [&](auto&& f) {
       forEach([&](float& score, int staying, int streaming) {
         kKeySide ? f(score, streaming, staying) : f(score, staying, streaming);
       });
     });
+  }
+
+  // The gradients of the 16 rows from `row` on that a warp holds, through `staging` of its own.
+  template <int kDim, bool kFenced, class T>
+  __device__ __forceinline__ void storeFirst(const float (&x)[kDim / 8][4], T* staging,
+                                             int row_) const {
+    const float scale[2] = {a.problem.score.scale, a.problem.score.scale};
+    storeRows<kDim, kFenced>(x, scale, staging, gradFirst<T>(), row_, rows());
+  }
+  template <int kDim, class T>
+  __device__ __forceinline__ void storeSecond(const float (&x)[kDim / 8][4], T* staging,
+                                              int row_) const {
+    const float grown[2] = {a.problem.terms.grown, a.problem.terms.grown};
+    storeRows<kDim>(x, grown, staging, gradSecond<T>(), row_, rows());
+  }
+  // Those of one row, of a thread of tile32.cuh.
+  template <int kDim>
+  __device__ __forceinline__ void storeFirst32(const float (&x)[kDim / 16], int row_,
+                                               int thread) const {
+    if (row_ < rows()) {
+      storeRow32<kDim>(x, a.problem.score.scale, gradFirst<float>(), row_, thread);
+    }
+  }
+  template <int kDim>
+  __device__ __forceinline__ void storeSecond32(const float (&x)[kDim / 16], int row_,
+                                                int thread) const {
+    if (row_ < rows()) storeRow32<kDim>(x, 1.0f, gradSecond<float>(), row_, thread);
   }
 };
 

@@ -8,7 +8,8 @@
 namespace longspan::cuda {
 
 // kFirst: dK or dQ; kSecond: dV. At 256 dimensions the accumulators of both do not fit at once.
-template <class T_, int kDim_, bool kKeySide_, bool kFirst_, bool kSecond_>
+// kLean: half the pairs at a time and rows in shared memory, for walks that need registers.
+template <class T_, int kDim_, bool kKeySide_, bool kFirst_, bool kSecond_, bool kLean_ = false>
 struct BackwardTile {
   using T = T_;
   static constexpr int kDim = kDim_;
@@ -16,29 +17,27 @@ struct BackwardTile {
   static constexpr int kWarps = 4, kThreads = 32 * kWarps;
   static constexpr int kBlocks = kDim == 128 && !kKeySide ? 3 : 2;  // per multiprocessor
   static constexpr int kRows = 16 * kWarps;
-  static constexpr int kColumns = kDim == 64 ? 64 : 32;
+  static constexpr int kColumns = (kDim == 64 ? 64 : 32) / (kLean_ ? 2 : 1);
   static constexpr int kStages = kDim <= 128 ? 2 : 1;
-  using Staying = std::conditional_t<kDim == 64, HeldRows<T, kDim, 1>, SharedRows<T, kDim, 1>>;
+  using Staying =
+      std::conditional_t<kDim == 64 && !kLean_, HeldRows<T, kDim, 1>, SharedRows<T, kDim, 1>>;
   static constexpr int kStageBytes =
       2 * kColumns * (kDim * static_cast<int>(sizeof(T)) + static_cast<int>(sizeof(float)));
   static constexpr int kStayingBytes = 2 * kRows * kDim * static_cast<int>(sizeof(T));
   static constexpr int kSharedBytes = kStayingBytes + kStages * kStageBytes;
 };
 
-template <class Tile, class Mask>
-__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
-    attentionBackward16(BackwardArguments a) {
-#if !LONGSPAN_SM90A_ALONE  // there backward90.cuh takes its place
+template <class Tile, class Walk>
+__device__ __forceinline__ void backward16(const typename Walk::Arguments& a, uint8_t* shared) {
   using T = typename Tile::T;
   constexpr int kDim = Tile::kDim, kRows = Tile::kRows, kColumns = Tile::kColumns,
                 kThreads = Tile::kThreads;
-  constexpr bool kKeySide = Tile::kKeySide;
-  LONGSPAN_SHARED(shared);
+  constexpr bool kKeySide = Walk::kKeySide;
   T* const first = reinterpret_cast<T*>(shared);  // X [kRows][kDim]
   T* const second = first + kRows * kDim;         // Y [kRows][kDim]
   const Problem& p = a.problem;
   const int thread = threadIdx.x, warp = thread / 32, lane = thread % 32;
-  const auto walk = BackwardWalk<kKeySide, Mask>::template start<kRows, kColumns>(a);
+  const auto walk = Walk::template start<kRows, kColumns>(a, shared + Tile::kSharedBytes);
   if (walk.surplus) return;
   const int steps = walk.steps();
 
@@ -54,16 +53,8 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
                                        thread);
     loadTile<kDim, kColumns, kThreads>(x + kColumns * kDim, walk.template streamingSecond<T>(step),
                                        tile, kKeySide ? walk.gradient(walk.end) : walk.end, thread);
-    if constexpr (kKeySide) {
-      float* statistics = reinterpret_cast<float*>(x + 2 * kColumns * kDim);
-      const int64_t from = walk.statistics(walk.queryHead(step));
-      for (int c = thread; c < 2 * kColumns; c += kThreads) {
-        const int query = tile + c % kColumns;
-        const bool valid = query < walk.mask.queries;
-        const float* source = c < kColumns ? a.base : a.delta;
-        ptx::copyAsync<4>(statistics + c, source + from + (valid ? query : 0), valid);
-      }
-    }
+    walk.template loadStatistics<Tile>(reinterpret_cast<float*>(x + 2 * kColumns * kDim), step,
+                                       thread);
     ptx::copyCommit();
   };
 
@@ -88,10 +79,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     if constexpr (!kKeySide) {
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        const int query = mine.begin + lane / 4 + 8 * h;
-        if (query >= walk.mask.queries) continue;
-        base[h] = a.base[walk.statistics(walk.h) + query];
-        delta[h] = a.delta[walk.statistics(walk.h) + query];
+        walk.loadStatistics(mine.begin + lane / 4 + 8 * h, base[h], delta[h]);
       }
     }
   }
@@ -143,7 +131,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
             s.at[0][n][i] = p.score.prepare(s.at[0][n][i], slopes.at[0][n][i]);
           }
         }
-        walk.template add<T>(step, [&](auto&& f) {
+        walk.template add<T, Tile::kStages>(step, [&](auto&& f) {
 #pragma unroll
           for (int n = 0; n < kColumns / 8; ++n) {
 #pragma unroll
@@ -154,13 +142,15 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
           }
         });
         weigh([&](int n, int i) { return slopes.at[0][n][i]; });
-        if (p.terms.drops()) {
-          weights.drop([&](int, int n) {
-            const uint32_t bits = droppedPairs<kKeySide>(p, walk.sequence, walk.queryHead(step),
-                                                         mine.begin, tile + 8 * n);
-            dropped |= bits << 4 * n;
-            return bits;
-          });
+        if constexpr (Walk::kDrops) {
+          if (p.terms.drops()) {
+            weights.drop([&](int, int n) {
+              const uint32_t bits = droppedPairs<kKeySide>(p, walk.sequence, walk.queryHead(step),
+                                                           mine.begin, tile + 8 * n);
+              dropped |= bits << 4 * n;
+              return bits;
+            });
+          }
         }
       }
       if constexpr (Tile::kSecond) multiplyByColumns<kDim>(gradY, weights, y, 0);
@@ -168,7 +158,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
         Products<1, kColumns> d;
         d.clear();
         multiplyByRows<kDim>(d, rowsY, y, 0);
-        if (p.terms.drops()) {
+        if (Walk::kDrops && p.terms.drops()) {
 #pragma unroll
           for (int n = 0; n < kColumns / 8; ++n) {
 #pragma unroll
@@ -199,16 +189,20 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
   // Staged over the rows that only this warp has read.
   __syncwarp();
   if constexpr (Tile::kFirst) {
-    const float scale[2] = {p.score.scale, p.score.scale};
-    storeRows<kDim, !kPlanted<Planted::backwardStaging>>(
-        gradX.at[0], scale, first + warp * 16 * kDim, walk.template gradFirst<T>(), mine.begin,
-        walk.rows());
+    walk.template storeFirst<kDim, !kPlanted<Planted::backwardStaging>>(
+        gradX.at[0], first + warp * 16 * kDim, mine.begin);
   }
   if constexpr (Tile::kSecond) {
-    const float grown[2] = {p.terms.grown, p.terms.grown};
-    storeRows<kDim>(gradY.at[0], grown, second + warp * 16 * kDim, walk.template gradSecond<T>(),
-                    mine.begin, walk.rows());
+    walk.template storeSecond<kDim>(gradY.at[0], second + warp * 16 * kDim, mine.begin);
   }
+}
+
+template <class Tile, class Mask>
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
+    attentionBackward16(BackwardArguments a) {
+#if !LONGSPAN_SM90A_ALONE  // there backward90.cuh takes its place
+  LONGSPAN_SHARED(shared);
+  backward16<Tile, BackwardWalk<Tile::kKeySide, Mask>>(a, shared);
 #endif
 }
 

@@ -6,25 +6,25 @@
 
 namespace longspan::cuda {
 
-template <int kDim_, bool kKeySide_>
+// kLean: fewer rows, for walks that need registers.
+template <int kDim_, bool kKeySide_, bool kLean_ = false>
 struct BackwardTile32 {
   static constexpr int kDim = kDim_;
   static constexpr bool kKeySide = kKeySide_;
-  static constexpr int kRows = kDim == 64 ? 64 : kDim == 128 ? 32 : 16;
+  static constexpr int kRows = kDim == 64 && !kLean_ ? 64 : kDim <= 128 ? 32 : 16;
   static constexpr int kColumns = kDim <= 128 ? 32 : 16;
   static constexpr int kThreads = kRows / kThreadRows * 16;
   static constexpr int kBlocks = kDim == 64 ? 2 : 1;  // per multiprocessor, at least
+  static constexpr int kStages = 1;
   static constexpr int kSharedBytes =
       (2 * (kRows + kColumns) * kPitch<kDim> + 2 * kRows * kPitch<kColumns> + 2 * kColumns) * 4;
 };
 
-template <class Tile, class Mask>
-__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
-    attentionBackward32(BackwardArguments a) {
+template <class Tile, class Walk>
+__device__ __forceinline__ void backward32(const typename Walk::Arguments& a, uint8_t* shared) {
   constexpr int kDim = Tile::kDim, kRows = Tile::kRows, kColumns = Tile::kColumns,
                 kThreads = Tile::kThreads, kEach = kColumns / 16;
-  constexpr bool kKeySide = Tile::kKeySide;
-  LONGSPAN_SHARED(shared);
+  constexpr bool kKeySide = Walk::kKeySide;
   float* const first = reinterpret_cast<float*>(shared);  // X [kRows][kPitch<kDim>]
   float* const second = first + kRows * kPitch<kDim>;     // Y
   float* const x = second + kRows * kPitch<kDim>;         // [kColumns][kPitch<kDim>]
@@ -34,7 +34,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
   float* const statistics = slopes + kRows * kPitch<kColumns>;  // base, delta [kColumns]
   const Problem& p = a.problem;
   const int thread = threadIdx.x, tx = thread % 16, ty = thread / 16;
-  const auto walk = BackwardWalk<kKeySide, Mask>::template start<kRows, kColumns>(a);
+  const auto walk = Walk::template start<kRows, kColumns>(a, shared + Tile::kSharedBytes);
   if (walk.surplus) return;
   const int steps = walk.steps();
 
@@ -44,15 +44,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
                                          walk.end, thread);
     loadTile32<kDim, kColumns, kThreads>(y, walk.template streamingSecond<float>(step), tile,
                                          kKeySide ? walk.gradient(walk.end) : walk.end, thread);
-    if constexpr (kKeySide) {
-      const int64_t from = walk.statistics(walk.queryHead(step));
-      for (int c = thread; c < 2 * kColumns; c += kThreads) {
-        const int query = tile + c % kColumns;
-        const bool valid = query < walk.mask.queries;
-        const float* source = c < kColumns ? a.base : a.delta;
-        ptx::copyAsync<4>(statistics + c, source + from + (valid ? query : 0), valid);
-      }
-    }
+    walk.template loadStatistics<Tile>(statistics, step, thread);
     ptx::copyCommit();
   };
 
@@ -69,10 +61,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     if constexpr (!kKeySide) {
 #pragma unroll
       for (int i = 0; i < kThreadRows; ++i) {
-        const int query = walk.row + kThreadRows * ty + i;
-        if (query >= walk.mask.queries) continue;
-        base[i] = a.base[walk.statistics(walk.h) + query];
-        delta[i] = a.delta[walk.statistics(walk.h) + query];
+        walk.loadStatistics(walk.row + kThreadRows * ty + i, base[i], delta[i]);
       }
     }
   }
@@ -97,7 +86,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
 #pragma unroll
         for (int j = 0; j < kEach; ++j) s[i][j] = p.score.prepare(s[i][j], slope[i][j]);
       }
-      walk.template add<float>(step, [&](auto&& f) {
+      walk.template add<float, Tile::kStages>(step, [&](auto&& f) {
 #pragma unroll
         for (int i = 0; i < kThreadRows; ++i) {
 #pragma unroll
@@ -106,11 +95,13 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
           }
         }
       });
-      if (p.terms.drops()) {
+      if constexpr (Walk::kDrops) {
+        if (p.terms.drops()) {
 #pragma unroll
-        for (int j = 0; j < kEach; ++j) {
-          dropped[j] = droppedPairs32<kKeySide>(p, walk.sequence, walk.queryHead(step),
-                                                walk.row + kThreadRows * ty, tile + tx + 16 * j);
+          for (int j = 0; j < kEach; ++j) {
+            dropped[j] = droppedPairs32<kKeySide>(p, walk.sequence, walk.queryHead(step),
+                                                  walk.row + kThreadRows * ty, tile + tx + 16 * j);
+          }
         }
       }
     }
@@ -140,12 +131,16 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
 #pragma unroll
   for (int i = 0; i < kThreadRows; ++i) {
     const int row = walk.row + kThreadRows * ty + i;
-    if (row >= walk.rows()) continue;
-    storeRow32<kDim>(gradX[i], p.score.scale, walk.template gradFirst<float>(), row, tx);
-    if constexpr (kKeySide) {
-      storeRow32<kDim>(gradY[i], 1.0f, walk.template gradSecond<float>(), row, tx);
-    }
+    walk.template storeFirst32<kDim>(gradX[i], row, tx);
+    if constexpr (kKeySide) walk.template storeSecond32<kDim>(gradY[i], row, tx);
   }
+}
+
+template <class Tile, class Mask>
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
+    attentionBackward32(BackwardArguments a) {
+  LONGSPAN_SHARED(shared);
+  backward32<Tile, BackwardWalk<Tile::kKeySide, Mask>>(a, shared);
 }
 
 }  // namespace longspan::cuda

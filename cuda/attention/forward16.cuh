@@ -6,7 +6,6 @@
 #pragma once
 
 #include "cuda/attention/forward.cuh"
-#include "cuda/attention/pairs.cuh"
 
 namespace longspan::cuda {
 
@@ -26,8 +25,8 @@ struct ForwardTile {
   static constexpr int kSharedBytes = (kRows + 2 * kKeys) * kDim * static_cast<int>(sizeof(T));
 };
 
-template <class Tile, class Mask>
-__device__ __forceinline__ void forward16(const ForwardArguments& a, uint8_t* shared) {
+template <class Tile, class Walk>
+__device__ __forceinline__ void forward16(const typename Walk::Arguments& a, uint8_t* shared) {
   using T = typename Tile::T;
   constexpr int kDim = Tile::kDim, kRows = Tile::kRows, kKeys = Tile::kKeys,
                 kThreads = Tile::kThreads, kRowTiles = Tile::kRowTiles;
@@ -36,30 +35,27 @@ __device__ __forceinline__ void forward16(const ForwardArguments& a, uint8_t* sh
   T* const valueTile = keyTile + kKeys * kDim;      // [kKeys][kDim]
   const Problem& p = a.problem;
   const int thread = threadIdx.x, warp = thread / 32;
-  const TilePlace place = p.tile<false, kRows>();
-  if (place.surplus) return;
-  const Sequence& sequence = place.sequence;
-  const Mask mask = sequence.band;
-  const int row = place.row, h = place.h, b = p.entryOf(sequence);
-  const Rows<T> k = rowsOf<T>(p.k, b, h / p.group(), p.dim).from(p.keyBegin(sequence));
-  const Rows<T> v = rowsOf<T>(p.v, b, h / p.group(), p.valueDim).from(p.keyBegin(sequence));
-  const Range keys = p.keysOf(sequence, mask, row, kRows);
-  const int warpRow = row + warp * 16 * kRowTiles, warpEnd = warpRow + 16 * kRowTiles;
+  const auto walk = Walk::template start<kRows, kKeys>(a, shared + Tile::kSharedBytes);
+  if (walk.surplus()) return;
+  const auto k = walk.template keyRows<T>();
+  const auto v = walk.template valueRows<T>();
+  const Range keys = walk.template keys<kKeys>();
+  const int row = walk.row, warpRow = row + warp * 16 * kRowTiles;
+  const Range warpRows{warpRow, warpRow + 16 * kRowTiles};
 
   WarpAttention<T, kDim, kRowTiles, typename Tile::Queries> warpState;
   warpState.clear();
   const auto visible = [&](int tile) {
-    if constexpr (Tile::kTerms && kDim <= 128) {
-      return p.visible<kKeys>(b, h, {row, row + kRows}, tile, keys.end);
-    }
+    if constexpr (Tile::kTerms && kDim <= 128) return walk.template visible<kKeys>(tile, keys.end);
     return tile;
   };
-  const int begin = visible(keys.begin / kKeys * kKeys);
+  const int begin = visible(keys.begin);
   if (begin < keys.end) {
-    loadTile<kDim, kRows, kThreads>(queries,
-                                    rowsOf<T>(p.q, b, h, p.dim).from(p.queryBegin(sequence)), row,
-                                    mask.queries, thread);
+    loadTile<kDim, kRows, kThreads>(queries, walk.template queryRows<T>(), row, walk.queryEnd(),
+                                    thread);
     loadTile<kDim, kKeys, kThreads>(keyTile, k, begin, keys.end, thread);
+    walk.template loadQueries<kRows, kThreads>(thread);
+    walk.template loadKeys<kKeys, kThreads>(begin, keys.end, thread);
     ptx::copyCommit();
     if constexpr (!kPlanted<Planted::forwardQueryWait>) ptx::copyWait<0>();
     if constexpr (!kPlanted<Planted::forwardQueryBarrier>) __syncthreads();
@@ -72,24 +68,26 @@ __device__ __forceinline__ void forward16(const ForwardArguments& a, uint8_t* sh
     loadTile<kDim, kKeys, kThreads>(valueTile, v, tile, keys.end, thread);
     ptx::copyCommit();
     const Range now{tile, tile + kKeys};
-    const Range warpKeys = mask.keysOf(warpRow, warpEnd);
-    const bool seen = now.begin < warpKeys.end && now.end > warpKeys.begin;
+    const bool seen = walk.meets(warpRows, now);
     Weights<kRowTiles, kKeys> weights;
     if (seen) {
       warpState.weigh(
-          p.score, keyTile, 0, !mask.whole(warpRow, warpEnd, now),
-          [&](int r) { return mask.from(tile).keysOf(warpRow + r, warpRow + r + 1); },
+          p.score, keyTile, 0, !walk.whole(warpRows, now),
+          [&](int r) { return walk.seenBy(warpRow + r, tile); },
           [&](auto&& forEach) {
             if constexpr (Tile::kTerms)
-              addTerms<T, kDim <= 128>(p, sequence, h, [&](auto&& f) {
+              walk.template add<T, kDim <= 128>(tile, [&](auto&& f) {
                 forEach([&](float& score, int r, int c) { f(score, warpRow + r, tile + c); });
               });
           },
           weights);
-      if (Tile::kTerms && p.terms.drops()) {
-        weights.drop([&](int m, int n) {
-          return droppedPairs<false>(p, sequence, h, warpRow + 16 * m, tile + 8 * n);
-        });
+      if constexpr (Tile::kTerms && Walk::kDrops) {
+        if (p.terms.drops()) {
+          weights.drop([&](int m, int n) {
+            return droppedPairs<false>(p, walk.place.sequence, walk.place.h, warpRow + 16 * m,
+                                       tile + 8 * n);
+          });
+        }
       }
     }
     if constexpr (!kPlanted<Planted::forwardValueWait>) ptx::copyWait<0>();
@@ -98,13 +96,14 @@ __device__ __forceinline__ void forward16(const ForwardArguments& a, uint8_t* sh
     tile = visible(tile + kKeys);
     if (tile < keys.end) {
       loadTile<kDim, kKeys, kThreads>(keyTile, k, tile, keys.end, thread);
+      walk.template loadKeys<kKeys, kThreads>(tile, keys.end, thread);
       ptx::copyCommit();
     }
     if (seen) multiplyByColumns<kDim>(warpState.o, weights, valueTile, 0);
   }
   // Staged over the warp's own queries.
-  finishRows<!kPlanted<Planted::forwardStaging>>(a, sequence, h, b, warpState, warpRow,
-                                                 queries + warp * kRowTiles * 16 * kDim);
+  walk.template finish<!kPlanted<Planted::forwardStaging>>(warpState, warpRow,
+                                                           queries + warp * kRowTiles * 16 * kDim);
 }
 
 // On sm_90a forward90.cuh takes the place of both kernels.
@@ -112,7 +111,7 @@ template <class Tile, class Mask>
 __global__ void __launch_bounds__(Tile::kThreads, 2) attentionForward16(ForwardArguments a) {
 #if !LONGSPAN_SM90A_ALONE
   LONGSPAN_SHARED(shared);
-  forward16<Tile, Mask>(a, shared);
+  forward16<Tile, ForwardWalk<Mask>>(a, shared);
 #endif
 }
 
@@ -123,9 +122,9 @@ __global__ void __launch_bounds__(ForwardTile<f16, kDim, true>::kThreads, 2)
 #if !LONGSPAN_SM90A_ALONE
   LONGSPAN_SHARED(shared);
   if (isBf16) {
-    forward16<ForwardTile<bf16, kDim, true>, Mask>(a, shared);
+    forward16<ForwardTile<bf16, kDim, true>, ForwardWalk<Mask>>(a, shared);
   } else {
-    forward16<ForwardTile<f16, kDim, true>, Mask>(a, shared);
+    forward16<ForwardTile<f16, kDim, true>, ForwardWalk<Mask>>(a, shared);
   }
 #endif
 }

@@ -19,37 +19,33 @@ struct ForwardTile32 {
       ((kRows + 2 * kKeys) * kPitch<kDim> + (kSharesWeights ? kRows * kPitch<kKeys> : 0)) * 4;
 };
 
-template <class Tile, class Mask>
-__global__ void __launch_bounds__(Tile::kThreads, 1) attentionForward32(ForwardArguments a) {
+template <class Tile, class Walk>
+__device__ __forceinline__ void forward32(const typename Walk::Arguments& a, uint8_t* shared) {
   constexpr int kDim = Tile::kDim, kRows = Tile::kRows, kKeys = Tile::kKeys,
                 kThreads = Tile::kThreads, kColumns = kKeys / 16;
-  LONGSPAN_SHARED(shared);
   float* const queries = reinterpret_cast<float*>(shared);     // [kRows][kPitch<kDim>]
   float* const keyTile = queries + kRows * kPitch<kDim>;       // [kKeys][kPitch<kDim>]
   float* const valueTile = keyTile + kKeys * kPitch<kDim>;     // [kKeys][kPitch<kDim>]
   float* const weightTile = valueTile + kKeys * kPitch<kDim>;  // [kRows][kPitch<kKeys>]
   const Problem& p = a.problem;
   const int thread = threadIdx.x, x = thread % 16, y = thread / 16;
-  const TilePlace place = p.tile<false, kRows>();
-  if (place.surplus) return;
-  const Sequence& sequence = place.sequence;
-  const Mask mask = sequence.band;
-  const int row = place.row, h = place.h, b = p.entryOf(sequence);
-  const Rows<float> k = rowsOf<float>(p.k, b, h / p.group(), p.dim).from(p.keyBegin(sequence));
-  const Rows<float> v = rowsOf<float>(p.v, b, h / p.group(), p.valueDim).from(p.keyBegin(sequence));
-  const Range keys = p.keysOf(sequence, mask, row, kRows);
-  const auto visible = [&](int tile) {
-    return p.visible<kKeys>(b, h, {row, row + kRows}, tile, keys.end);
-  };
-  const int begin = visible(keys.begin / kKeys * kKeys);
+  const auto walk = Walk::template start<kRows, kKeys>(a, shared + Tile::kSharedBytes);
+  if (walk.surplus()) return;
+  const auto k = walk.template keyRows<float>();
+  const auto v = walk.template valueRows<float>();
+  const Range keys = walk.template keys<kKeys>();
+  const int row = walk.row;
+  const auto visible = [&](int tile) { return walk.template visible<kKeys>(tile, keys.end); };
+  const int begin = visible(keys.begin);
 
   float o[kThreadRows][kDim / 16] = {};
   RowState state[kThreadRows];
   if (begin < keys.end) {
-    loadTile32<kDim, kRows, kThreads>(queries,
-                                      rowsOf<float>(p.q, b, h, p.dim).from(p.queryBegin(sequence)),
-                                      row, mask.queries, thread);
+    loadTile32<kDim, kRows, kThreads>(queries, walk.template queryRows<float>(), row,
+                                      walk.queryEnd(), thread);
     loadTile32<kDim, kKeys, kThreads>(keyTile, k, begin, keys.end, thread);
+    walk.template loadQueries<kRows, kThreads>(thread);
+    walk.template loadKeys<kKeys, kThreads>(begin, keys.end, thread);
     ptx::copyCommit();
   }
   for (int tile = begin; tile < keys.end;) {
@@ -67,7 +63,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) attentionForward32(ForwardA
 #pragma unroll
         for (int j = 0; j < kColumns; ++j) s[i][j] = p.score.prepare(s[i][j]);
       }
-      addTerms<float>(p, sequence, h, [&](auto&& f) {
+      walk.template add<float, true>(tile, [&](auto&& f) {
 #pragma unroll
         for (int i = 0; i < kThreadRows; ++i) {
 #pragma unroll
@@ -77,15 +73,14 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) attentionForward32(ForwardA
         }
       });
     }
-    const bool masked = !mask.whole(row, row + kRows, {tile, tile + kKeys});
+    const bool masked = !walk.whole({row, row + kRows}, {tile, tile + kKeys});
 #pragma unroll
     for (int i = 0; i < kThreadRows; ++i) {
+      const Range seen = masked ? walk.seenBy(row + kThreadRows * y + i, tile) : Range{0, kKeys};
       float top = kNegativeInfinity;
 #pragma unroll
       for (int j = 0; j < kColumns; ++j) {
-        if (masked && !mask.sees(row + kThreadRows * y + i, tile + x + 16 * j)) {
-          s[i][j] = kNegativeInfinity;
-        }
+        if (x + 16 * j < seen.begin || x + 16 * j >= seen.end) s[i][j] = kNegativeInfinity;
         top = fmaxf(top, s[i][j]);
       }
       const float shrink = state[i].raise(lanesMax<16>(top) * p.score.factor);
@@ -100,14 +95,16 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) attentionForward32(ForwardA
         state[i].sum += s[i][j];
       }
     }
-    if (p.terms.drops()) {
+    if constexpr (Walk::kDrops) {
+      if (p.terms.drops()) {
 #pragma unroll
-      for (int j = 0; j < kColumns; ++j) {
-        const uint32_t dropped =
-            droppedPairs32<false>(p, sequence, h, row + kThreadRows * y, tile + x + 16 * j);
+        for (int j = 0; j < kColumns; ++j) {
+          const uint32_t dropped = droppedPairs32<false>(p, walk.place.sequence, walk.place.h,
+                                                         row + kThreadRows * y, tile + x + 16 * j);
 #pragma unroll
-        for (int i = 0; i < kThreadRows; ++i) {
-          if ((dropped >> i & 1) != 0) s[i][j] = 0;
+          for (int i = 0; i < kThreadRows; ++i) {
+            if ((dropped >> i & 1) != 0) s[i][j] = 0;
+          }
         }
       }
     }
@@ -126,6 +123,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) attentionForward32(ForwardA
     tile = visible(tile + kKeys);
     if (tile < keys.end) {
       loadTile32<kDim, kKeys, kThreads>(keyTile, k, tile, keys.end, thread);
+      walk.template loadKeys<kKeys, kThreads>(tile, keys.end, thread);
       ptx::copyCommit();
     }
     if constexpr (Tile::kSharesWeights) {
@@ -135,19 +133,17 @@ __global__ void __launch_bounds__(Tile::kThreads, 1) attentionForward32(ForwardA
     }
   }
 
-  const int rows = p.rowCount<false>(sequence);
-  const Rows<float> target = rowsOf<float>(a.o, b, h, p.valueDim).from(p.queryBegin(sequence));
 #pragma unroll
   for (int i = 0; i < kThreadRows; ++i) {
     state[i].sum = lanesSum<16>(state[i].sum);
-    const int at = row + kThreadRows * y + i;
-    if (at >= rows) continue;
-    storeRow32<kDim>(o[i], p.finish(state[i], sequence, h, at), target, at, x);
-    if (a.lse != nullptr && x == 0) {
-      a.lse[(int64_t{b} * p.queryHeads + h) * p.queries + p.queryBegin(sequence) + at] =
-          state[i].logSumExp();
-    }
+    walk.template finish32<kDim>(state[i], o[i], row + kThreadRows * y + i, x);
   }
+}
+
+template <class Tile, class Mask>
+__global__ void __launch_bounds__(Tile::kThreads, 1) attentionForward32(ForwardArguments a) {
+  LONGSPAN_SHARED(shared);
+  forward32<Tile, ForwardWalk<Mask>>(a, shared);
 }
 
 }  // namespace longspan::cuda

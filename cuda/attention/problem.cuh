@@ -20,7 +20,8 @@ struct Operand {
   bool aligned = false;  // rows can be moved in pieces of 16 bytes
 };
 
-// The token rows of one head.
+// The token rows of one head. Tiles are copied from rows and to rows of this interface:
+// GatheredRows of cuda/sparse finds each through a permutation.
 template <class T>
 struct Rows {
   T* data;
@@ -28,11 +29,33 @@ struct Rows {
   int width;  // elements of a row
   bool aligned;
 
+  __device__ __forceinline__ Rows from(int row) const {
+    return {data + row * stride, stride, step, width, aligned};
+  }
   __device__ __forceinline__ T& at(int row, int column) const {
     return data[row * stride + column * step];
   }
-  __device__ __forceinline__ Rows from(int row) const {
-    return {data + row * stride, stride, step, width, aligned};
+  __device__ __forceinline__ bool holds(int row, int end) const { return row < end; }
+  // Row `row`, or null where rows end before it.
+  __device__ __forceinline__ T* find(int row, int end) const {
+    return row < end ? data + row * stride : nullptr;
+  }
+  // Row first + i kStep from `column` on, asked for once for every i, in ascending order; not to be
+  // read where rows end before it.
+  template <int kStep>
+  struct Walk {
+    T* next;
+    int64_t stride;
+    __device__ __forceinline__ T* at(int) {
+      T* const here = next;
+      next += stride * kStep;
+      return here;
+    }
+    __device__ __forceinline__ bool holds(int, bool inside) const { return inside; }
+  };
+  template <int kCount, int kStep>
+  __device__ __forceinline__ Walk<kStep> walk(int first, int column, int) const {
+    return {data + first * stride + column, stride};
   }
 };
 

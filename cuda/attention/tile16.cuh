@@ -18,31 +18,32 @@ __device__ __forceinline__ T* chunkAt(T* tile, int row, int chunk) {
 
 // Copies rows [row, row + kRows) by kThreads threads; rows from `end` on and columns beyond the
 // width become zeros. Aligned rows go by cp.async (the caller commits), others by plain stores.
-template <int kDim, int kRows, int kThreads, class T>
-__device__ __forceinline__ void loadTile(T* tile, const Rows<T>& source, int row, int end,
+template <int kDim, int kRows, int kThreads, class T, class Source>
+__device__ __forceinline__ void loadTile(T* tile, const Source& source, int row, int end,
                                          int thread) {
-  constexpr int kChunks = kDim / 8, kEach = kRows * kChunks / kThreads;
+  constexpr int kChunks = kDim / 8, kEach = kRows * kChunks / kThreads, kStep = kThreads / kChunks;
   static_assert(kThreads % kChunks == 0 && kRows * kChunks % kThreads == 0);
   const int chunk = thread % kChunks, first = thread / kChunks;
   const int left = source.width - chunk * 8;  // elements of this chunk and those after it
   if (source.aligned) {
     const int bytes = clampTo(left, 0, 8) * 2;
-    const T* from = source.data + (row + first) * source.stride + chunk * 8;  // not read if invalid
+    auto from = source.template walk<kEach, kStep>(row + first, chunk * 8, end);
 #pragma unroll
     for (int i = 0; i < kEach; ++i) {
-      const int r = first + i * (kThreads / kChunks);
-      ptx::copyAsyncZeroFill<16>(chunkAt<kDim>(tile, r, chunk), from, row + r < end ? bytes : 0);
-      from += source.stride * (kThreads / kChunks);
+      const int r = first + i * kStep;
+      ptx::copyAsyncZeroFill<16>(chunkAt<kDim>(tile, r, chunk), from.at(i),
+                                 from.holds(i, row + r < end) ? bytes : 0);
     }
     return;
   }
 #pragma unroll 1
   for (int i = 0; i < kEach; ++i) {
-    const int r = first + i * (kThreads / kChunks);
+    const int r = first + i * kStep;
     Vector<T, 8> piece;
 #pragma unroll
     for (int e = 0; e < 8; ++e) {
-      piece.at[e] = row + r < end && e < left ? source.at(row + r, chunk * 8 + e) : T{};
+      piece.at[e] =
+          source.holds(row + r, end) && e < left ? source.at(row + r, chunk * 8 + e) : T{};
     }
     *reinterpret_cast<Vector<T, 8>*>(chunkAt<kDim>(tile, r, chunk)) = piece;
   }
@@ -193,9 +194,9 @@ __device__ __forceinline__ void multiplyByColumns(Products<kRowTiles, kDim>& o,
 
 // A warp writes 16 rows, through `staging` [16][kDim] of its own so that stores are of 16 bytes.
 // Rows [row, end) exist.
-template <int kDim, bool kFenced = true, class T>
+template <int kDim, bool kFenced = true, class T, class Target>
 __device__ __forceinline__ void storeRows(const float (&x)[kDim / 8][4], const float (&factor)[2],
-                                          T* staging, const Rows<T>& target, int row, int end) {
+                                          T* staging, const Target& target, int row, int end) {
   const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
 #pragma unroll
   for (int n = 0; n < kDim / 8; ++n) {
@@ -211,8 +212,9 @@ __device__ __forceinline__ void storeRows(const float (&x)[kDim / 8][4], const f
 #pragma unroll
     for (int i = 0; i < 16 * kChunks / 32; ++i) {
       const int at = lane + i * 32, r = at / kChunks, chunk = at % kChunks;
-      if (row + r < end && chunk * 8 < target.width) {
-        *reinterpret_cast<Vector<T, 8>*>(target.data + (row + r) * target.stride + chunk * 8) =
+      T* const to = target.find(row + r, end);
+      if (to != nullptr && chunk * 8 < target.width) {
+        *reinterpret_cast<Vector<T, 8>*>(to + chunk * 8) =
             *reinterpret_cast<const Vector<T, 8>*>(chunkAt<kDim>(staging, r, chunk));
       }
     }
@@ -221,8 +223,9 @@ __device__ __forceinline__ void storeRows(const float (&x)[kDim / 8][4], const f
 #pragma unroll 1
   for (int at = lane; at < 16 * kDim; at += 32) {
     const int r = at / kDim, column = at % kDim;
-    if (row + r < end && column < target.width) {
-      target.at(row + r, column) = chunkAt<kDim>(staging, r, column / 8)[column % 8];
+    T* const to = target.find(row + r, end);
+    if (to != nullptr && column < target.width) {
+      to[column * target.step] = chunkAt<kDim>(staging, r, column / 8)[column % 8];
     }
   }
 }

@@ -17,8 +17,8 @@ inline constexpr int kPitch = kDim + 4;
 
 // Copies rows [row, row + kRows) by cp.async; the caller commits. Rows from `end` on and columns
 // beyond the width become zeros.
-template <int kDim, int kRows, int kThreads>
-__device__ __forceinline__ void loadTile32(float* tile, const Rows<float>& source, int row, int end,
+template <int kDim, int kRows, int kThreads, class Source>
+__device__ __forceinline__ void loadTile32(float* tile, const Source& source, int row, int end,
                                            int thread) {
   if (source.aligned) {
     constexpr int kChunks = kDim / 4;
@@ -27,18 +27,20 @@ __device__ __forceinline__ void loadTile32(float* tile, const Rows<float>& sourc
     const int bytes = clampTo(source.width - chunk * 4, 0, 4) * 4;
 #pragma unroll 4
     for (int r = thread / kChunks; r < kRows; r += kThreads / kChunks) {
-      const bool valid = row + r < end && bytes > 0;
-      const float* from = valid ? source.data + (row + r) * source.stride + chunk * 4 : source.data;
-      ptx::copyAsyncZeroFill<16>(tile + r * kPitch<kDim> + chunk * 4, from, valid ? bytes : 0);
+      const float* const from = source.find(row + r, end);
+      const bool valid = from != nullptr && bytes > 0;
+      ptx::copyAsyncZeroFill<16>(tile + r * kPitch<kDim> + chunk * 4,
+                                 valid ? from + chunk * 4 : source.data, valid ? bytes : 0);
     }
     return;
   }
 #pragma unroll 1
   for (int at = thread; at < kRows * kDim; at += kThreads) {
     const int r = at / kDim, column = at % kDim;
-    const bool valid = row + r < end && column < source.width;
+    const float* const from = source.find(row + r, end);
+    const bool valid = from != nullptr && column < source.width;
     ptx::copyAsync<4>(tile + r * kPitch<kDim> + column,
-                      valid ? &source.at(row + r, column) : source.data, valid);
+                      valid ? from + column * source.step : source.data, valid);
   }
 }
 

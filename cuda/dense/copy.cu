@@ -141,7 +141,9 @@ Status convert(const TensorView& x, const TensorView& y, Context& context) {
   return elementwise(Convert<From, To>{x.data<From>(), y.data<To>()}, {&x, &y}, context);
 }
 
-Status copyViews(const TensorView& x, const TensorView& y, Context& context) {
+}  // namespace
+
+Status convertElements(const TensorView& x, const TensorView& y, Context& context) {
   const auto pair = [&](DType from, DType to) { return x.dtype == from && y.dtype == to; };
   if (x.dtype == y.dtype) return moveElements(x, y, context);
   if (pair(DType::f32, DType::f16)) return convert<float, f16>(x, y, context);
@@ -150,8 +152,6 @@ Status copyViews(const TensorView& x, const TensorView& y, Context& context) {
   if (pair(DType::bf16, DType::f32)) return convert<bf16, float>(x, y, context);
   return elementwise(ConvertAny{AnyElements(x), AnyElements(y)}, {&x, &y}, context);
 }
-
-}  // namespace
 
 Status moveElements(const TensorView& x, const TensorView& y, Context& context) {
   if (x.dtype == DType::f64) {
@@ -165,9 +165,9 @@ Status moveElements(const TensorView& x, const TensorView& y, Context& context) 
   });
 }
 
-Status copy(const ops::Copy& p, Context& context) { return copyViews(p.x, p.y, context); }
+Status copy(const ops::Copy& p, Context& context) { return convertElements(p.x, p.y, context); }
 
-Status assign(const ops::Assign& p, Context& context) { return copyViews(p.x, p.y, context); }
+Status assign(const ops::Assign& p, Context& context) { return convertElements(p.x, p.y, context); }
 
 LONGSPAN_CUDA_OPERATOR_F64(Copy, copy);
 LONGSPAN_CUDA_OPERATOR_F64(Assign, assign);

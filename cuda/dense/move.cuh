@@ -27,5 +27,7 @@ struct Move {
 
 // y = x, of one shape and dtype; defined in copy.cu.
 Status moveElements(const TensorView& x, const TensorView& y, Context& context);
+// The same with whatever dtypes.
+Status convertElements(const TensorView& x, const TensorView& y, Context& context);
 
 }  // namespace longspan::cuda

@@ -4,7 +4,7 @@ import { root } from '../root.js';
 
 // The kernels of these operators have C++ programs of their own, which go through more shapes, schedules
 // and modes of asynchrony than the operators' tests on a device can.
-test.each(['matmul', 'attention'])(
+test.each(['matmul', 'attention', 'sorted'])(
   'kernels of %s over shapes and schedules of the emulator',
   (name) => {
     const script = path.join(root, 'scripts', 'kernel-tests.mjs');
