@@ -25,8 +25,6 @@ const absent = [
   'reformer_shared_qk_full',
   'reformer_lsh',
   'reformer_lsh_trax',
-  'routing_attention',
-  'routing_kmeans',
   'toeplitz_fft',
   'deq',
   'dss',

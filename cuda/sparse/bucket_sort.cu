@@ -49,10 +49,8 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-int64_t keysOf(const ops::BucketSort& p) { return p.offsets.numel(); }
-
 Status bucketSort(const ops::BucketSort& p, Context& context) {
-  const int64_t total = p.groups.numel(), n = p.length(), offsets = keysOf(p);
+  const int64_t total = p.groups.numel(), n = p.length(), offsets = p.offsets.numel();
   if (total == 0) {
     if (offsets == 0) return {};
     return launched(cudaMemsetAsync(addressOf<int32_t>(p.offsets), 0,
@@ -74,9 +72,11 @@ Status bucketSort(const ops::BucketSort& p, Context& context) {
                          addressOf<int32_t>(p.offsets), n, p.count, total, total + offsets));
 }
 
-size_t workspaceOf(const ops::BucketSort& p, const Gpu&) { return sortBytes(p.groups.numel()); }
+size_t bucketSortWorkspace(const ops::BucketSort& p, const Gpu&) {
+  return sortBytes(p.groups.numel());
+}
 
-LONGSPAN_CUDA_OPERATOR_WITH_WORKSPACE(BucketSort, bucketSort, workspaceOf);
+LONGSPAN_CUDA_OPERATOR_WITH_WORKSPACE(BucketSort, bucketSort, bucketSortWorkspace);
 
 }  // namespace
 }  // namespace longspan::cuda

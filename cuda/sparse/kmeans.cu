@@ -23,14 +23,14 @@
 namespace longspan::cuda {
 namespace {
 
-constexpr int kWarps = kThreads / 32;
+constexpr int kClusterWarps = kThreads / 32;
 
 __global__ void __launch_bounds__(kThreads)
     clusterSumsKernel(const __grid_constant__ TokenRows x, const int32_t* orders,
                       const int32_t* allOffsets, float* sums, float* counts, int64_t batch,
                       int64_t k) {
   LONGSPAN_SHARED(shared);
-  float* const partial = reinterpret_cast<float*>(shared);  // [kWarps][dim]
+  float* const partial = reinterpret_cast<float*>(shared);  // [kClusterWarps][dim]
   const int64_t h = blockIdx.x / k, c = blockIdx.x - h * k;
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
   float* const sum = partial + warp * x.dim;  // a lane adds to elements of its own
@@ -41,7 +41,7 @@ __global__ void __launch_bounds__(kThreads)
     const int32_t* const order = orders + line * x.n;
     const int32_t* const offsets = allOffsets + line * (k + 1);
     const int64_t begin = max(offsets[c], 0), end = min(static_cast<int64_t>(offsets[c + 1]), x.n);
-    for (int64_t i = begin + warp; i < end; i += kWarps) {
+    for (int64_t i = begin + warp; i < end; i += kClusterWarps) {
       const int64_t token = order[i];
       if (token < 0 || token >= x.n) continue;
       const int64_t row = x.at(b, h, token);
@@ -53,7 +53,7 @@ __global__ void __launch_bounds__(kThreads)
   __syncthreads();
   for (int64_t d = threadIdx.x; d < x.dim; d += kThreads) {
     float total = 0;
-    for (int w = 0; w < kWarps; ++w) total += partial[w * x.dim + d];
+    for (int w = 0; w < kClusterWarps; ++w) total += partial[w * x.dim + d];
     sums[blockIdx.x * x.dim + d] = total;
   }
   if (threadIdx.x == 0) counts[blockIdx.x] = static_cast<float>(members);
@@ -62,14 +62,14 @@ __global__ void __launch_bounds__(kThreads)
 Status clusterSums(const ops::ClusterSums& p, Context& context) {
   const int64_t k = p.clusters(), blocks = p.x.shape[1] * k;
   if (blocks == 0) return {};
-  const size_t bytes = static_cast<size_t>(kWarps * p.x.shape[3]) * sizeof(float);
+  const size_t bytes = static_cast<size_t>(kClusterWarps * p.x.shape[3]) * sizeof(float);
   return launched(launch(clusterSumsKernel, dim3(static_cast<uint32_t>(blocks)), dim3(kThreads),
                          bytes, context.stream, TokenRows(p.x), p.order.data<int32_t>(),
                          p.offsets.data<int32_t>(), p.sums.data<float>(), p.counts.data<float>(),
                          p.x.shape[0], k));
 }
 
-struct UpdateJob {
+struct CentroidJob {
   TokenRows x;
   const int32_t* lengths;                // null: no padding
   float *centroids, *sums, *counts;      // [H, k, D], [H, k]
@@ -81,7 +81,7 @@ struct UpdateJob {
 };
 
 // target = the direction of the token that `word` chooses, by a warp; false where it has none.
-__device__ __forceinline__ bool takeToken(const UpdateJob& job, int64_t h, uint32_t word,
+__device__ __forceinline__ bool takeToken(const CentroidJob& job, int64_t h, uint32_t word,
                                           float* target) {
   const TokenRows& x = job.x;
   const int64_t tokens = job.batch * x.n;
@@ -105,7 +105,7 @@ __device__ __forceinline__ bool takeToken(const UpdateJob& job, int64_t h, uint3
 }
 
 __global__ void __launch_bounds__(kThreads)
-    kmeansUpdateKernel(const __grid_constant__ UpdateJob job) {
+    kmeansUpdateKernel(const __grid_constant__ CentroidJob job) {
   LONGSPAN_SHARED(shared);
   Team team(kThreads, shared);
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
@@ -125,7 +125,7 @@ __global__ void __launch_bounds__(kThreads)
     }
     const float total = team.sum(own), mean = total / static_cast<float>(k);
     __syncthreads();  // counts are written
-    for (int64_t c = warp; c < k; c += kWarps) {
+    for (int64_t c = warp; c < k; c += kClusterWarps) {
       float* const centroid = job.centroids + (h * k + c) * dim;
       float* const sum = job.sums + (h * k + c) * dim;
       const float count = counts[c];
@@ -170,7 +170,7 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 Status kmeansUpdate(const ops::KmeansUpdate& p, Context& context) {
-  UpdateJob job{};
+  CentroidJob job{};
   job.x = TokenRows(p.x);
   job.lengths = p.lengths.defined() ? p.lengths.data<int32_t>() : nullptr;
   job.centroids = p.centroids.data<float>();
@@ -199,8 +199,8 @@ __device__ __forceinline__ uint32_t orderOfScore(float x) {
   return (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
 }
 
-constexpr int kDigits = 256;
-static_assert(kThreads == kDigits, "thread d looks after digit d");
+constexpr int kScoreDigits = 256;
+static_assert(kThreads == kScoreDigits, "thread d looks after digit d");
 
 __global__ void __launch_bounds__(kThreads)
     clusterMembersKernel(const __grid_constant__ TokenRows x,
@@ -208,8 +208,8 @@ __global__ void __launch_bounds__(kThreads)
                          int64_t centroidCluster, int64_t centroidStep, const int32_t* lengths,
                          int32_t* allMembers, int64_t k, int64_t window) {
   LONGSPAN_SHARED(shared);
-  uint32_t* const counts = reinterpret_cast<uint32_t*>(shared + kTeamScratch);  // [kDigits]
-  uint32_t* const keys = counts + kDigits;                                      // [kThreads]
+  uint32_t* const counts = reinterpret_cast<uint32_t*>(shared + kTeamScratch);  // [kScoreDigits]
+  uint32_t* const keys = counts + kScoreDigits;                                 // [kThreads]
   uint32_t* const chosen = keys + kThreads;                                     // digit, before it
   float* const centroid = reinterpret_cast<float*>(chosen + 2);                 // [dim]
   Team team(kThreads, shared);
@@ -227,7 +227,7 @@ __global__ void __launch_bounds__(kThreads)
   // keys[i] = that of token first + i.
   const auto score = [&](int64_t first) {
     __syncthreads();
-    for (int i = warp; i < kThreads; i += kWarps) {
+    for (int i = warp; i < kThreads; i += kClusterWarps) {
       if (first + i >= length) break;
       const int64_t row = x.at(b, h, first + i);
       float product = 0, squares = 0;
@@ -251,16 +251,16 @@ __global__ void __launch_bounds__(kThreads)
       score(first);
       const uint32_t known = shift == 24 ? 0 : ~uint32_t{0} << (shift + 8);
       if (first + thread < length && (keys[thread] & known) == prefix) {
-        atomicAdd(&counts[keys[thread] >> shift & (kDigits - 1)], 1u);
+        atomicAdd(&counts[keys[thread] >> shift & (kScoreDigits - 1)], 1u);
       }
     }
     __syncthreads();
     // From the largest digit down: the one where the count of those above reaches beyond `open`.
-    const uint32_t own = counts[kDigits - 1 - thread];
+    const uint32_t own = counts[kScoreDigits - 1 - thread];
     uint32_t all;
     const uint32_t above = team.before(own, all);
     if (above < open && above + own >= open) {
-      chosen[0] = static_cast<uint32_t>(kDigits - 1 - thread);
+      chosen[0] = static_cast<uint32_t>(kScoreDigits - 1 - thread);
       chosen[1] = above;
     }
     __syncthreads();
@@ -292,7 +292,7 @@ Status clusterMembers(const ops::ClusterMembers& p, Context& context) {
   const TensorView& c = p.centroids;
   const int64_t k = p.clusters(), blocks = p.x.shape[0] * p.x.shape[1] * k;
   if (blocks == 0) return {};
-  const size_t bytes = kTeamScratch + (kDigits + kThreads + 2) * sizeof(uint32_t) +
+  const size_t bytes = kTeamScratch + (kScoreDigits + kThreads + 2) * sizeof(uint32_t) +
                        static_cast<size_t>(p.x.shape[3]) * sizeof(float);
   return launched(launch(clusterMembersKernel, dim3(static_cast<uint32_t>(blocks)), dim3(kThreads),
                          bytes, context.stream, TokenRows(p.x), AnyElements(c), c.stride[0],
@@ -363,16 +363,16 @@ CommitmentJob commitmentJob(const P& p) {
   return job;
 }
 
-Status commit(const CommitmentJob& job, Context& context) {
+Status launchCommitment(const CommitmentJob& job, Context& context) {
   if (job.tokens == 0) return {};
-  return launched(launch(commitmentKernel, dim3(blocksFor(job.tokens, context.gpu, kWarps)),
+  return launched(launch(commitmentKernel, dim3(blocksFor(job.tokens, context.gpu, kClusterWarps)),
                          dim3(kThreads), 0, context.stream, job));
 }
 
 Status commitmentDistance(const ops::CommitmentDistance& p, Context& context) {
   CommitmentJob job = commitmentJob(p);
   job.distances = p.distances.data<float>();
-  return commit(job, context);
+  return launchCommitment(job, context);
 }
 
 Status commitmentDistanceBackward(const ops::CommitmentDistanceBackward& p, Context& context) {
@@ -382,7 +382,7 @@ Status commitmentDistanceBackward(const ops::CommitmentDistanceBackward& p, Cont
   job.gradHead = p.gradDistances.stride[1];
   job.gradToken = p.gradDistances.stride[2];
   job.gradX = AnyElements(p.gradX);
-  return commit(job, context);
+  return launchCommitment(job, context);
 }
 
 LONGSPAN_CUDA_OPERATOR(ClusterSums, clusterSums);

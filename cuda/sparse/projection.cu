@@ -2,13 +2,13 @@
 // without the matrix of products.
 //
 // A block takes 128 tokens of a head, a thread one of them. Tokens lie in shared memory,
-// transposed, kDepth elements of each at a time; so do kColumns columns, which all threads read
-// alike. A thread holds kColumns products in registers and keeps the largest (for hashing also the
-// least) so far. Cost: 2 D C FLOPs a token for C columns, on FMA units, whose inputs come from
-// shared memory at 3 accesses per 8 FMAs; tokens are read once where D <= kDepth, else once per
-// kColumns columns (from the L2). Columns are read once per block. H200: about half of FMA speed,
-// 25 TFLOP/s, is expected: hashing 16384 tokens of 8 heads of 64 in 4 rounds of 16 x 16 buckets 45
-// us, 128 clusters 90 us. Not yet run on hardware.
+// transposed, kProjectedDepth elements of each at a time; so do kProjectedColumns columns, which
+// all threads read alike. A thread holds kProjectedColumns products in registers and keeps the
+// largest (for hashing also the least) so far. Cost: 2 D C FLOPs a token for C columns, on FMA
+// units, whose inputs come from shared memory at 3 accesses per 8 FMAs; tokens are read once where
+// D <= kProjectedDepth, else once per kProjectedColumns columns (from the L2). Columns are read
+// once per block. H200: about half of FMA speed, 25 TFLOP/s, is expected: hashing 16384 tokens of 8
+// heads of 64 in 4 rounds of 16 x 16 buckets 45 us, 128 clusters 90 us. Not yet run on hardware.
 #include <algorithm>
 
 #include "cpp/ops/sparse/kmeans.h"
@@ -19,8 +19,8 @@
 namespace longspan::cuda {
 namespace {
 
-constexpr int kTokens = 128, kDepth = 64, kColumns = 8;
-constexpr int kPitch = kTokens + 1;  // rows begin in different banks
+constexpr int kProjectedTokens = 128, kProjectedDepth = 64, kProjectedColumns = 8;
+constexpr int kProjectedPitch = kProjectedTokens + 1;  // rows begin in different banks
 
 struct ProjectionJob {
   AnyElements x, columns;
@@ -37,28 +37,29 @@ struct ProjectionJob {
   float* scores;                     // [B, H, N]; null: not wanted
 };
 
-__global__ void __launch_bounds__(kTokens)
+__global__ void __launch_bounds__(kProjectedTokens)
     projectionKernel(const __grid_constant__ ProjectionJob job) {
   LONGSPAN_SHARED(shared);
-  float* const tokens = reinterpret_cast<float*>(shared);  // [kDepth][kPitch]
-  float* const columns = tokens + kDepth * kPitch;         // [kDepth][kColumns]
+  float* const tokens = reinterpret_cast<float*>(shared);  // [kProjectedDepth][kProjectedPitch]
+  float* const columns =
+      tokens + kProjectedDepth * kProjectedPitch;  // [kProjectedDepth][kProjectedColumns]
   const int thread = static_cast<int>(threadIdx.x);
   const int64_t b = blockIdx.z, h = blockIdx.y, line = b * job.heads + h;
-  const int64_t first = static_cast<int64_t>(blockIdx.x) * kTokens, token = first + thread;
+  const int64_t first = static_cast<int64_t>(blockIdx.x) * kProjectedTokens, token = first + thread;
   int64_t length = job.n;
   if (job.lengths != nullptr) length = min(length, static_cast<int64_t>(job.lengths[b]));
   const int64_t xAt = b * job.xBatch + h * job.xHead;
-  const bool oneDepth = job.dim <= kDepth;
+  const bool oneDepth = job.dim <= kProjectedDepth;
 
   const auto loadTokens = [&](int64_t d0, int depth) {
     // Neighbouring threads read neighbouring elements of a token.
-    for (int i = thread; i < kTokens * kDepth; i += kTokens) {
-      const int t = i / kDepth, d = i % kDepth;
+    for (int i = thread; i < kProjectedTokens * kProjectedDepth; i += kProjectedTokens) {
+      const int t = i / kProjectedDepth, d = i % kProjectedDepth;
       float value = 0;
       if (d < depth && first + t < length) {
         value = loadFloat(job.x, xAt + (first + t) * job.xToken + (d0 + d) * job.xStep);
       }
-      tokens[d * kPitch + t] = value;
+      tokens[d * kProjectedPitch + t] = value;
     }
   };
   if (oneDepth) loadTokens(0, static_cast<int>(job.dim));
@@ -72,32 +73,34 @@ __global__ void __launch_bounds__(kTokens)
       const int64_t columnAt = h * job.columnHead + round * job.columnRound;
       float most = -INFINITY, least = INFINITY;
       int mostAt = 0, leastAt = 0;
-      for (int c0 = 0; c0 < count; c0 += kColumns) {
+      for (int c0 = 0; c0 < count; c0 += kProjectedColumns) {
         const bool squared = job.scores != nullptr && c0 == 0;
-        float product[kColumns] = {};
-        for (int64_t d0 = 0; d0 < job.dim; d0 += kDepth) {
-          const int depth = static_cast<int>(min(static_cast<int64_t>(kDepth), job.dim - d0));
+        float product[kProjectedColumns] = {};
+        for (int64_t d0 = 0; d0 < job.dim; d0 += kProjectedDepth) {
+          const int depth =
+              static_cast<int>(min(static_cast<int64_t>(kProjectedDepth), job.dim - d0));
           __syncthreads();  // the tiles before have been read
           if (!oneDepth) loadTokens(d0, depth);
-          for (int i = thread; i < kColumns * kDepth; i += kTokens) {
-            const int c = i / kDepth, d = i % kDepth;
+          for (int i = thread; i < kProjectedColumns * kProjectedDepth; i += kProjectedTokens) {
+            const int c = i / kProjectedDepth, d = i % kProjectedDepth;
             float value = 0;
             if (d < depth && c0 + c < count) {
               value = loadFloat(job.columns, columnAt + (before + c0 + c) * job.columnColumn +
                                                  (d0 + d) * job.columnStep);
             }
-            columns[d * kColumns + c] = value;
+            columns[d * kProjectedColumns + c] = value;
           }
           __syncthreads();
           for (int d = 0; d < depth; ++d) {
-            const float x = tokens[d * kPitch + thread];
+            const float x = tokens[d * kProjectedPitch + thread];
             if (squared) squares += x * x;
 #pragma unroll
-            for (int c = 0; c < kColumns; ++c) product[c] += x * columns[d * kColumns + c];
+            for (int c = 0; c < kProjectedColumns; ++c)
+              product[c] += x * columns[d * kProjectedColumns + c];
           }
         }
 #pragma unroll
-        for (int c = 0; c < kColumns; ++c) {
+        for (int c = 0; c < kProjectedColumns; ++c) {
           if (c0 + c >= count) continue;
           if (product[c] > most) {
             most = product[c];
@@ -125,8 +128,8 @@ __global__ void __launch_bounds__(kTokens)
   }
 }
 
-Status project(ProjectionJob job, const TensorView& x, const TensorView& lengths,
-               Context& context) {
+Status launchProjection(ProjectionJob job, const TensorView& x, const TensorView& lengths,
+                        Context& context) {
   job.x = AnyElements(x);
   job.xBatch = x.stride[0];
   job.xHead = x.stride[1];
@@ -136,12 +139,13 @@ Status project(ProjectionJob job, const TensorView& x, const TensorView& lengths
   job.heads = x.shape[1];
   job.n = x.shape[2];
   job.dim = x.shape[3];
-  const int64_t tiles = (job.n + kTokens - 1) / kTokens;
+  const int64_t tiles = (job.n + kProjectedTokens - 1) / kProjectedTokens;
   if (x.shape[0] * job.heads * tiles == 0) return {};
   const dim3 grid(static_cast<uint32_t>(tiles), static_cast<uint32_t>(job.heads),
                   static_cast<uint32_t>(x.shape[0]));
-  const size_t bytes = kDepth * (kPitch + kColumns) * sizeof(float);
-  return launched(launch(projectionKernel, grid, dim3(kTokens), bytes, context.stream, job));
+  const size_t bytes = kProjectedDepth * (kProjectedPitch + kProjectedColumns) * sizeof(float);
+  return launched(
+      launch(projectionKernel, grid, dim3(kProjectedTokens), bytes, context.stream, job));
 }
 
 Status lshBuckets(const ops::LshBuckets& p, Context& context) {
@@ -160,7 +164,7 @@ Status lshBuckets(const ops::LshBuckets& p, Context& context) {
   job.hashes = true;
   job.none = static_cast<int32_t>(p.count());
   job.groups = p.buckets.data<int32_t>();
-  return project(job, p.x, p.lengths, context);
+  return launchProjection(job, p.x, p.lengths, context);
 }
 
 Status kmeansAssign(const ops::KmeansAssign& p, Context& context) {
@@ -175,7 +179,7 @@ Status kmeansAssign(const ops::KmeansAssign& p, Context& context) {
   job.none = static_cast<int32_t>(p.clusters());
   job.groups = p.assignments.data<int32_t>();
   job.scores = p.scores.data<float>();
-  return project(job, p.x, p.lengths, context);
+  return launchProjection(job, p.x, p.lengths, context);
 }
 
 LONGSPAN_CUDA_OPERATOR(LshBuckets, lshBuckets);

@@ -93,6 +93,14 @@ export function indexSelect(x: Tensor, axis: number, ids: Tensor): Tensor {
 }
 
 /**
+ * @internal The adjoint of {@link indexSelect}: slices of `y` added, in their order, to where `ids` say along an axis
+ * of `length`; 0 elsewhere.
+ */
+export function addSlices(y: Tensor, axis: number, ids: Tensor, length: number): Tensor {
+  return placeOperator(y, ids, { axis, length, skip: -1 });
+}
+
+/**
  * Rows of a table: [V, D] and ids [...] give [..., D].
  *
  * @param weight [V, D]

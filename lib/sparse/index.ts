@@ -11,6 +11,8 @@ export {
   type TokenLengths,
 } from './kmeans.js';
 export { type LshBucketsOptions, lshBuckets, lshRotations } from './lsh-buckets.js';
+export { type RoutingAttentionOperatorOptions, routingAttention } from './routing-attention.js';
+export { RoutingCache, type RoutingCacheOptions, routingStep } from './routing-decode.js';
 export {
   type SortedAttentionOptions,
   type SortedPattern,

@@ -4,7 +4,7 @@ import { field, nativeOperator, show } from '../core/declare.js';
 import { ArgumentError } from '../core/errors.js';
 import { checkOptions, checkSizes } from '../core/options.js';
 import type { Tensor } from '../core/tensor.js';
-import { mul } from '../dense/binary.js';
+import { add, mul } from '../dense/binary.js';
 import { mean } from '../dense/mean.js';
 import { bucketSort } from './bucket-sort.js';
 
@@ -115,6 +115,21 @@ export function clusterSums(
   }
 }
 
+/** @internal The {@link clusterSums} of several tensors together. */
+export function sumsOf(
+  tokens: readonly Tensor[],
+  assignments: readonly Tensor[],
+  clusters: number,
+): { sums: Tensor; counts: Tensor } {
+  return tokens
+    .map((x, i) => clusterSums(x, assignments[i] as Tensor, clusters))
+    .reduce((a, b) => {
+      const both = { sums: add(a.sums, b.sums), counts: add(a.counts, b.counts) };
+      for (const t of [a.sums, a.counts, b.sums, b.counts]) t.dispose();
+      return both;
+    });
+}
+
 /** What moves centroids; all of it is written in place. */
 export interface KmeansState {
   /** f32 or f64 [H, k, D]. */
@@ -181,9 +196,10 @@ function update(
 }
 
 /**
- * Starts centroids from random tokens of `x` and improves them by Lloyd's iterations over it, in which empty
+ * Starts centroids from random tokens and improves them by Lloyd's iterations over all tokens, in which empty
  * clusters start anew. Averages then are those of this batch.
  *
+ * @param x [B, H, N, D], or several of them that share the centroids: queries and keys
  * @param options.iterations default 10
  * @throws ArgumentError for state of another shape
  * @example
@@ -191,21 +207,26 @@ function update(
  */
 export function kmeansInitialise(
   state: KmeansState,
-  x: Tensor,
+  x: Tensor | readonly Tensor[],
   options: TokenLengths & { iterations?: number } = {},
 ): void {
   checkOptions('kmeansInitialise', options, ['lengths', 'iterations']);
   const { iterations = 10, lengths = null } = options;
   if (iterations !== 0) checkSizes('kmeansInitialise', { iterations });
+  const tokens = (Array.isArray(x) ? x : [x]) as readonly Tensor[];
+  const [first] = tokens as [Tensor];
   noGrad(() => {
-    update(state, x, null, { lengths });
+    update(state, first, null, { lengths });
     const clusters = state.centroids.shape[1] as number;
     for (let i = 0; i < iterations; i++) {
-      const { assignments, scores } = kmeansAssign(x, state.centroids, { lengths });
-      const batch = clusterSums(x, assignments, clusters);
+      const found = tokens.map((t) => kmeansAssign(t, state.centroids, { lengths }));
+      const assigned = found.map(({ assignments }) => assignments);
+      const batch = sumsOf(tokens, assigned, clusters);
       // A cluster of one token is none of the empty ones.
-      update(state, x, batch, { lengths, decay: 0, minimum: 1e-9 });
-      for (const t of [assignments, scores, batch.sums, batch.counts]) t.dispose();
+      update(state, first, batch, { lengths, decay: 0, minimum: 1e-9 });
+      for (const { assignments, scores } of found)
+        for (const t of [assignments, scores]) t.dispose();
+      for (const t of [batch.sums, batch.counts]) t.dispose();
     }
   });
 }

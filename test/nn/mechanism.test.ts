@@ -7,6 +7,7 @@ import {
   MixedAttention,
   mechanismFrom,
   normal,
+  RoutingAttention,
   registerMechanism,
   SoftmaxAttention,
   slice,
@@ -56,6 +57,22 @@ const mechanisms: [string, () => Mechanism, MechanismCase][] = [
           { heads: 2, mechanism: new SoftmaxAttention({ window: 2 }) },
         ],
       }),
+    {},
+  ],
+  [
+    'routing',
+    () => new RoutingAttention({ heads: 4, dim: 8, clusters: 3, window: 4 }).eval(),
+    { valueDim: 12 },
+  ],
+  [
+    'routing, shared keys',
+    () =>
+      new RoutingAttention({ heads: 4, dim: 8, clusters: 3, window: 4, sharedKeys: true }).eval(),
+    {},
+  ],
+  [
+    'routing, balanced',
+    () => new RoutingAttention({ heads: 4, dim: 8, clusters: 3, window: 6, balanced: true }).eval(),
     {},
   ],
 ];

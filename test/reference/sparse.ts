@@ -68,3 +68,50 @@ export function members(
     .slice(0, window)
     .sort((a, b) => a - b);
 }
+
+interface Routed {
+  q: readonly (readonly number[])[];
+  k: readonly (readonly number[])[];
+  v: readonly (readonly number[])[];
+  queryClusters: readonly number[];
+  keyClusters: readonly number[];
+  window: number;
+  scale: number;
+  /** Keys are the queries: a token sees itself only where it sees nothing else. */
+  shared?: boolean;
+}
+
+/** Softmax over keys; a row of zeros where there are none. */
+export function softmaxOver(
+  logits: readonly number[],
+  values: readonly (readonly number[])[],
+  width: number,
+): number[] {
+  const most = Math.max(...logits);
+  const weights = logits.map((x) => Math.exp(x - most));
+  const total = weights.reduce((a, b) => a + b, 0);
+  return Array.from({ length: width }, (_, d) =>
+    values.reduce(
+      (sum, value, j) => sum + ((weights[j] as number) / total) * (value[d] as number),
+      0,
+    ),
+  );
+}
+
+/** Causal routed attention of one head: the last `window` keys of one's cluster, up to one's position. */
+export function routed({ q, k, v, queryClusters, keyClusters, ...how }: Routed): number[][] {
+  const keys = how.shared ? k.map(direction) : k;
+  return q.map((row, i) => {
+    const members = keyClusters.flatMap((c, j) => (j <= i && c === queryClusters[i] ? [j] : []));
+    const recent = members.slice(-how.window);
+    const others = recent.filter((j) => j !== i);
+    const seen = how.shared && others.length > 0 ? others : recent;
+    const logits = seen.map((j) => how.scale * dot(row, keys[j] as number[]));
+    const width = (v[0] as number[]).length;
+    return softmaxOver(
+      logits,
+      seen.map((j) => v[j] as number[]),
+      width,
+    );
+  });
+}

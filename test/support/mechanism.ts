@@ -206,6 +206,7 @@ export function checkCapture(
   const { batch, heads: h, kvHeads, length, dim, valueDim, dtype } = complete(options);
   const drawn = draw(options, 14);
   expect(mechanism.capturable).toBe(true);
+  mechanism.to(on);
   noGrad(() => {
     const shape = { batch, heads: h, kvHeads, keyDim: dim, valueDim, capacity: length, dtype };
     const [eager, recorded] = [0, 1].map(() => mechanism.initState({ ...shape, device: on })) as [

@@ -13,6 +13,7 @@ import { optimizing } from './optimizers.js';
 import { positions } from './positions.js';
 import { reversibleBlocks } from './reversible.js';
 import { rotaries } from './rotary.js';
+import { routingAttentions, routingKmeans } from './routing.js';
 import { seq2seq } from './seq2seq.js';
 
 /** One adapter for each mechanism that the package offers. */
@@ -35,5 +36,7 @@ export const adapters: readonly Adapter[] = [
   positions,
   reversibleBlocks,
   rotaries,
+  routingAttentions,
+  routingKmeans,
   seq2seq,
 ];
