@@ -257,3 +257,19 @@ describe('bad input', () => {
     expect(() => o.dataSync()).toThrow('queryOrder');
   });
 });
+
+test('rows that see only themselves keep their weights under a large penalty in f32', () => {
+  for (const duplicates of ['counted', 'corrected'] as const) {
+    for (const pattern of ['chunk', 'global'] as const) {
+      const self = { self: 'lastResort', selfPenalty: 5e4 } as const;
+      const c = sortedCase(40, { ...self, pattern, duplicates, causal: true, rounds: 4, chunk: 4 });
+      const data = sortedData(c, 'f32');
+      const inputs = sortedInputs(c, data, 'f32');
+      const [o] = sortedAttention(...inputs, sortedOptions(c)) as [Tensor, Tensor];
+      const upstream = tensorOf(data.gradO, o.shape, 'f32');
+      const found = gradients([o], inputs, { gradients: [upstream] }) as Tensor[];
+      const truth = sortedGradients(c, data, data.gradO);
+      expectClose(found[2] as Tensor, truth.v, { absolute: 3e-6, relative: 3e-6 }, 'v');
+    }
+  }
+});

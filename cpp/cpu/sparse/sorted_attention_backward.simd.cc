@@ -189,16 +189,30 @@ class SortedHeadGradients {
     transpose(memory_.q, w.dimLanes, w.dim, memory_.qt);
     if (call_.p.gradO.defined()) {
       gatherRows(call_.p.gradO, b_, h_, rows, rowOf, memory_.g, w.valueLanes, rows);
-      transpose(memory_.g, w.valueLanes, w.valueDim, memory_.gt);
     } else {
       std::fill_n(memory_.g, kPanelWidth * w.valueLanes, 0.0f);
-      std::fill_n(memory_.gt, w.valueDim * kPanelWidth, 0.0f);
     }
     for (int64_t i = 0; i < kPanelWidth; ++i) {
       memory_.delta[i] = i < rows ? delta_[lanes_.order[i]] : 0.0f;
       memory_.lse[i] = i < rows ? lse_[lanes_.order[i]] : kNothing;
+      if constexpr (!Score::kPlain) {
+        if (i < rows) weighAlone(i);
+      }
     }
+    transpose(memory_.g, w.valueLanes, w.valueDim, memory_.gt);
     std::memset(memory_.dqt, 0, static_cast<size_t>(w.dimRows * kPanelWidth) * sizeof(float));
+  }
+
+  // A row that sees only itself has a log-sum-exp near the penalty, where f32 is coarse. Its pairs
+  // weigh the same: 1 each here, and their number divides what flows back.
+  void weighAlone(int64_t i) {
+    const int64_t position = lanes_.order[i];
+    const double pairs = call_.terms.alone(places_, position, memory_.lse[i]);
+    if (pairs == 0) return;
+    memory_.lse[i] = call_.terms.addedToSelf(places_, position);
+    const auto share = static_cast<float>(1 / pairs);
+    memory_.delta[i] *= share;
+    for (int64_t d = 0; d < call_.w.valueLanes; ++d) memory_.g[i * call_.w.valueLanes + d] *= share;
   }
 
   // dQ of the lanes goes to its rows.

@@ -142,6 +142,20 @@ class SortedTerms {
     return tilesOf(out);
   }
 
+  // What is added to the pair of position i with itself, to the bit.
+  float addedToSelf(const SortedPlaces& places, int64_t i) const {
+    const double duplicates = logDuplicates(p_, places, i, i);
+    if (p_.isGlobal()) return static_cast<float>(-kLog2E * duplicates) + self_;
+    return minusLog_[static_cast<size_t>(std::lround(std::exp(duplicates)))] + self_;
+  }
+  // How many pairs of a row that sees nothing but itself there are; 0 for other rows. lse: base 2.
+  double alone(const SortedPlaces& places, int64_t i, float lse) const {
+    if (p_.self != ops::SortedSelf::lastResort || lse > -p_.selfPenalty * kLog2E / 2) return 0;
+    if (p_.duplicates == ops::SortedDuplicates::sameRound) return 0;
+    if (p_.corrects()) return std::exp(logDuplicates(p_, places, i, i));
+    return std::max(1.0, std::round(std::exp2(static_cast<double>(lse) - self_)));
+  }
+
   // The same for pattern `global`, -inf where a pair is hidden.
   TermTiles tiles(const SortedLanes& lanes, const SortedPlaces& places, const GlobalKeys& keys,
                   int64_t count, int64_t padded, float* out) const {
