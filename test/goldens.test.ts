@@ -22,9 +22,6 @@ const absent = [
   'momentum_residual_connection',
   'nprf_rpe',
   'favor_rpe_unnormalised',
-  'reformer_shared_qk_full',
-  'reformer_lsh',
-  'reformer_lsh_trax',
   'toeplitz_fft',
   'deq',
   'dss',
@@ -36,7 +33,14 @@ const absent = [
 ];
 
 /** Cases, and tensors of cases, that an adapter declines. */
-const declined = ['exact_everything lse in part', 'exact_padding_causal_cross lse in part'];
+const declined = [
+  'exact_everything lse in part',
+  'exact_padding_causal_cross lse in part',
+  'reformer_lsh_padded97 lse_per_hash in part',
+];
+
+/** A pattern of sorted attention that GPUs refuse. */
+const declinedOnCuda = ['reformer_lsh_paper'];
 
 const folders = ['attention', 'models'].map((name) => join(root, 'test/goldens', name));
 
@@ -82,7 +86,8 @@ describe.each(runs)('golden cases on %s in %s', (on, dtype) => {
       }
     }
     expect([...missing].sort()).toEqual([...absent].sort());
-    expect(parts.sort()).toEqual([...declined].sort());
+    const more = on === 'cuda' ? declinedOnCuda : [];
+    expect(parts.sort()).toEqual([...declined, ...more].sort());
   });
 });
 

@@ -4,6 +4,7 @@ import {
   AbortError,
   finishRun,
   History,
+  type LanguageModelName,
   type LanguageRecipe,
   type LanguageRunOptions,
   loadTextData,
@@ -56,11 +57,18 @@ function describeText(data: TextData): void {
   if (skipped.length > 0) row('left out', `${files(skipped.length)}, empty, not text, or of a run`);
 }
 
+/** What architectures are called in sentences. */
+const modelNames: Readonly<Record<LanguageModelName, string>> = {
+  transformer: 'Transformer',
+  reformer: 'Reformer',
+};
+
 function describeModel(model: TransformerLM, recipe: LanguageRecipe, device: string): void {
   const { dim, layers, heads, sequence, batch, accumulate = 1, steps, dtype = 'f32' } = recipe;
+  const name = modelNames[recipe.model ?? 'transformer'];
   row(
     'model',
-    `Transformer, ${formatCount(model.parameterCount())} parameters: ${layers} layers, width ${dim}, ${heads} heads`,
+    `${name}, ${formatCount(model.parameterCount())} parameters: ${layers} layers, width ${dim}, ${heads} heads`,
   );
   row(
     'training',
@@ -148,7 +156,10 @@ export async function runLanguageModel(options: TerminalRun): Promise<TerminalRe
     await finishRun(directory, model, result, references);
     describeResult(result, recipe.steps);
     say('Validation, in bits per byte (smaller is better):');
-    const trained = { name: 'this Transformer', bits: bitsPerByte };
+    const trained = {
+      name: `this ${modelNames[recipe.model ?? 'transformer']}`,
+      bits: bitsPerByte,
+    };
     say(resultTable([...references.map(({ name, y }) => ({ name, bits: y })), trained]));
     say();
     row('weights', directory.modelPath);

@@ -1,5 +1,14 @@
 export { gpt2Name, gpt2Presets, type LoadGpt2Options, loadGpt2 } from './gpt2.js';
 export {
+  Reformer,
+  type ReformerAttention,
+  ReformerEncoder,
+  type ReformerEncoderOptions,
+  type ReformerLayer,
+  type ReformerOptions,
+  reformerPresets,
+} from './reformer.js';
+export {
   type GreedyOptions,
   greedy,
   stateScorer,

@@ -64,6 +64,7 @@ export {
   type MechanismState,
   type StateShape,
 } from './mechanism.js';
+export { LshAttention, type LshAttentionOptions } from './mechanisms/lsh.js';
 export {
   type HeadGroup,
   MixedAttention,

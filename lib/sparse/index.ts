@@ -10,6 +10,12 @@ export {
   kmeansUpdate,
   type TokenLengths,
 } from './kmeans.js';
+export {
+  type LshAttentionOperatorOptions,
+  type LshPreset,
+  lshAttention,
+  lshAttentionLse,
+} from './lsh-attention.js';
 export { type LshBucketsOptions, lshBuckets, lshRotations } from './lsh-buckets.js';
 export { type RoutingAttentionOperatorOptions, routingAttention } from './routing-attention.js';
 export { RoutingCache, type RoutingCacheOptions, routingStep } from './routing-decode.js';

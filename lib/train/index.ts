@@ -27,6 +27,7 @@ export type { SamplingOptions } from './sampling.js';
 export { type BatchSource, textSource } from './source.js';
 export {
   finishRun,
+  type LanguageModelName,
   type LanguageRecipe,
   type LanguageRunOptions,
   makeLanguageModel,

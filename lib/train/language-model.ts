@@ -2,7 +2,7 @@
 
 import type { Device } from '../core/device.js';
 import { CheckpointError } from '../core/errors.js';
-import { TransformerLM, type TransformerLMConfig } from '../models/index.js';
+import { Reformer, TransformerLM, type TransformerLMConfig } from '../models/index.js';
 import { type CheckpointInfo, loadCheckpoint, readCheckpointInfo } from './checkpoint.js';
 
 /** Language models by the name a checkpoint knows them under. */
@@ -11,6 +11,7 @@ const models: Readonly<
 > = {
   TransformerLM: (config, device) =>
     TransformerLM.fromConfig(config as TransformerLMConfig, { device }),
+  Reformer: (config, device) => Reformer.fromConfig(config as TransformerLMConfig, { device }),
 };
 
 /**

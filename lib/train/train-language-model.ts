@@ -3,7 +3,12 @@
 import { type DType, isFloating } from '../core/dtype.js';
 import { ArgumentError } from '../core/errors.js';
 import { Generator } from '../core/generator.js';
-import { TransformerLM, type TransformerLMOptions } from '../models/index.js';
+import {
+  Reformer,
+  type ReformerAttention,
+  TransformerLM,
+  type TransformerLMOptions,
+} from '../models/index.js';
 import { AdamW } from '../optim/index.js';
 import { cosineSchedule } from '../optim/schedules.js';
 import { saveCheckpoint } from './checkpoint.js';
@@ -12,8 +17,15 @@ import type { RunDirectory } from './run-directory.js';
 import { textSource } from './source.js';
 import { type TrainOptions, type TrainResult, train } from './trainer.js';
 
+/** Architectures of language models. */
+export type LanguageModelName = 'transformer' | 'reformer';
+
 /** What a run is made of; fit for JSON, and kept in its checkpoints. */
 export interface LanguageRecipe {
+  /** Default `transformer`. */
+  model?: LanguageModelName;
+  /** What the architecture takes beside the sizes below: see `ReformerOptions`. */
+  options?: ReformerAttention & { reversible?: boolean };
   /** Width of the model, a multiple of `heads`. */
   dim: number;
   layers: number;
@@ -90,7 +102,13 @@ export function makeLanguageModel(
       'The width must be a multiple of twice the heads',
     );
   }
-  return new TransformerLM({
+  const { model = 'transformer' } = recipe;
+  const make = architectures[model];
+  if (!make) {
+    const remedy = `Use one of ${Object.keys(architectures).join(', ')}`;
+    throw new ArgumentError('ERR_OPTION', 'makeLanguageModel', 'model', String(model), remedy);
+  }
+  return make({
     vocabSize: 256,
     dModel: dim,
     layers,
@@ -99,9 +117,17 @@ export function makeLanguageModel(
     dropout,
     dtype,
     ...(feedForward !== undefined && { feedForward }),
+    ...recipe.options,
     ...options,
   });
 }
+
+const architectures: Readonly<
+  Record<LanguageModelName, (options: TransformerLMOptions) => TransformerLM>
+> = {
+  transformer: (options) => new TransformerLM(options),
+  reformer: (options) => new Reformer(options),
+};
 
 /** Matrices decay, gains and biases do not. */
 function parameterGroups(model: TransformerLM, weightDecay: number) {

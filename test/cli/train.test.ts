@@ -54,6 +54,29 @@ describe('train and generate', () => {
     expect(longspan([...args, '-n', '200', '--window']).code).toBe(0);
   });
 
+  test('a reformer trains, resumes bit for bit and writes text', () => {
+    const out = at('reformer');
+    const own = ['--chunk', '8', '--buckets', '8', '--rounds', '2'];
+    const stray = longspan(['train', at('texts'), ...tiny, ...own, '-o', out]);
+    expect(stray.code).toBe(1);
+    expect(stray.err).toMatch(/belongs to --model reformer/);
+    const args = ['train', at('texts'), ...tiny, '-m', 'reformer', ...own];
+    const whole = ['--steps', '8', '--eval-every', '4', '--keep', '9'];
+    const first = longspan([...args, ...whole, '-o', out]);
+    expect(first.err).toMatch(/model +Reformer[\s\S]*this Reformer/);
+    expect(first.code).toBe(0);
+    fs.mkdirSync(`${out}-again`);
+    fs.copyFileSync(`${out}/step-000004.safetensors`, `${out}-again/step-000004.safetensors`);
+    expect(longspan(['train', '--resume', '-o', `${out}-again`]).code).toBe(0);
+    const weights = (dir: string) => fs.readFileSync(`${dir}/model.safetensors`);
+    expect(weights(`${out}-again`).equals(weights(out))).toBe(true);
+
+    const write = ['generate', '-c', out, '-p', 'the ', '-n', '20', '--seed', '3'];
+    const text = longspan(write);
+    expect(text.code).toBe(0);
+    expect(longspan([...write, '--no-cache']).out).toBe(text.out);
+  });
+
   test('Ctrl-C finishes the step, saves, and ends with its own code', async () => {
     const args = ['train', at('texts'), ...tiny, '--steps', '1000000', '-o', at('stopped')];
     const child = spawn(process.execPath, [program, ...args], {

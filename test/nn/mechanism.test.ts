@@ -1,10 +1,13 @@
 import {
+  checkpoint,
   concat,
   device,
   Generator,
   gradients,
+  LshAttention,
   type Mechanism,
   MixedAttention,
+  MultiHeadAttention,
   mechanismFrom,
   normal,
   RoutingAttention,
@@ -48,6 +51,13 @@ const mechanisms: [string, () => Mechanism, MechanismCase][] = [
       }),
     {},
   ],
+  ['lsh', () => new LshAttention({ causal: true, buckets: 4, rounds: 2, chunk: 3 }).eval(), {}],
+  ['lsh, both ways', () => new LshAttention({ buckets: 2, rounds: 2, chunk: 4 }).eval(), {}],
+  [
+    'lsh in training',
+    () => new LshAttention({ causal: true, buckets: 4, rounds: 2, chunk: 3, scale: 0.5 }),
+    { training: true },
+  ],
   [
     'mixed, both ways',
     () =>
@@ -87,7 +97,7 @@ describe.each(mechanisms)('%s', (_, make, options) => {
     expect(mechanismFrom(JSON.parse(JSON.stringify(config))).config()).toEqual(config);
   });
 
-  if (!make().decodes || make().causality === 'full') return;
+  if (options.training || !make().decodes || make().causality === 'full') return;
 
   test.each(['f32', 'f64'] as const)('steps equal the parallel form in %s', (dtype) => {
     checkStep(make(), { ...options, dtype });
@@ -150,6 +160,55 @@ describe('MixedAttention', () => {
     const two = new MixedAttention({ groups: [{ heads: 2, mechanism: causal }] });
     const x = normal([1, 3, 4, 4]);
     expect(() => two.forward(x, x, x)).toThrow(/2 heads/);
+  });
+});
+
+describe('LshAttention', () => {
+  const draw = (seed: number) =>
+    normal([2, 3, 40, 8], { generator: new Generator(seed), dtype: 'f64' });
+
+  test('eval has rotations of its own, training draws them', () => {
+    const mechanism = new LshAttention({ buckets: 8, rounds: 1, chunk: 4 });
+    const [q, v] = [draw(1), draw(2)];
+    const run = (generator = new Generator(3)) => values(mechanism.forward(q, q, v, { generator }));
+    const generator = new Generator(3);
+    expect(run(generator)).not.toEqual(run(generator));
+    expect(run()).toEqual(run());
+    mechanism.eval();
+    expect(run(new Generator(4))).toEqual(run());
+    const other = new LshAttention({ buckets: 8, rounds: 1, chunk: 4, seed: 1 }).eval();
+    expect(values(other.forward(q, q, v))).not.toEqual(run());
+    const more = { buckets: 8, chunk: 4, rounds: 6 };
+    expect(values(new LshAttention({ ...more, evalRounds: 1 }).eval().forward(q, q, v))).toEqual(
+      run(),
+    );
+  });
+
+  test('a layer computed again keeps its rotations and buckets', () => {
+    const generator = new Generator(3);
+    const mechanism = new LshAttention({ causal: true, buckets: 8, rounds: 2, chunk: 4 });
+    const [q, v] = [draw(1).requireGrad(), draw(2).requireGrad()];
+    const up = draw(4);
+    const run = (wrap: (fn: (a: Tensor, b: Tensor) => Tensor) => Tensor) => {
+      generator.seed(3);
+      const y = wrap((a, b) => mechanism.forward(a, a, b, { generator }));
+      const grads = gradients([y], [q, v], { gradients: [up] });
+      return [y, ...grads].map((t) => values(t as Tensor));
+    };
+    const plain = run((fn) => fn(q, v));
+    expect(run((fn) => checkpoint(fn as (...given: Tensor[]) => Tensor, [q, v]))).toEqual(plain);
+  });
+
+  test('bad options are typed errors', () => {
+    expect(() => new LshAttention({ buckets: 3 })).toThrow(/'buckets' is 3.*even/);
+    expect(() => new LshAttention({ buckets: 4, rounds: 0 })).toThrow(/'rounds' is 0/);
+    const layer = new MultiHeadAttention({
+      ...{ dModel: 8, heads: 2 },
+      mechanism: new LshAttention({ buckets: 2 }),
+    });
+    expect(layer.inProjWeight.shape).toEqual([16, 8]); // queries and values
+    const x = normal([1, 3, 8]);
+    expect(() => layer.forward(x, { memory: x })).toThrow(/own queries/);
   });
 });
 

@@ -23,6 +23,8 @@ export interface MechanismCase {
   dim?: number;
   valueDim?: number;
   dtype?: DType;
+  /** Whether the mechanism is in training, where steps and forward draw apart. */
+  training?: boolean;
 }
 
 interface Heads {

@@ -1,5 +1,6 @@
 import { join, resolve } from 'node:path';
 import { Command, Option } from 'commander';
+import type { LanguageModelName, LanguageRecipe } from '../../index.js';
 import { decimal, deviceName, duration, integer } from '../values.js';
 
 /** `longspan train`: a language model from text files. */
@@ -24,7 +25,7 @@ export function trainCommand(): Command {
     .optionsGroup('Model:')
     .addOption(
       new Option('-m, --model <name>', 'architecture')
-        .choices(['transformer'])
+        .choices(['transformer', 'reformer'])
         .default('transformer'),
     )
     .option('--dim <n>', 'width', integer({ min: 8 }), 256)
@@ -36,6 +37,15 @@ export function trainCommand(): Command {
     )
     .option('--sequence <n>', 'bytes it reads', integer({ min: 8 }), 256)
     .option('--dropout <x>', 'probability of dropout', decimal({ min: 0, max: 0.9 }), 0)
+    .optionsGroup('Reformer:')
+    .option('--rounds <n>', 'hashes of each token (default: 4)', integer({ min: 1 }))
+    .option('--chunk <n>', 'sorted tokens that see each other (default: 64)', integer({ min: 1 }))
+    .option(
+      '--buckets <n>',
+      'buckets of a hash, an even number (default: 2 --sequence / --chunk)',
+      integer({ min: 2 }),
+    )
+    .option('--no-reversible', 'keep what layers compute for backward instead of restoring it')
     .optionsGroup('Training:')
     .option('--batch <n>', 'sequences in a batch', integer({ min: 1 }), 16)
     .option('--accumulate <n>', 'batches in a step', integer({ min: 1 }), 1)
@@ -78,6 +88,7 @@ Examples:
   longspan train book.txt
   longspan train docs notes.txt --extensions .md,.txt --steps 4k --time 30m --out runs/docs
   longspan train book.txt --dim 128 --layers 2 --batch 8 --sequence 128    small and quick
+  longspan train book.txt --model reformer --sequence 4096 --batch 1       long sequences
   longspan train --resume --out runs/docs --steps 8k                       go on, and longer`,
     )
     .action(run);
@@ -89,12 +100,16 @@ interface Flags {
   resume?: boolean;
   extensions?: string;
   validation: number;
-  model: string;
+  model: LanguageModelName;
   dim: number;
   layers: number;
   heads?: number;
   sequence: number;
   dropout: number;
+  rounds?: number;
+  chunk?: number;
+  buckets?: number;
+  reversible: boolean;
   batch: number;
   accumulate: number;
   steps: number;
@@ -122,6 +137,27 @@ const free: readonly string[] = [
   'saveEvery',
   'keep',
 ];
+
+const ofReformer = ['rounds', 'chunk', 'buckets'] as const;
+
+/** The architecture and the options that belong to it; those of another one are refused. */
+function architecture(
+  flags: Flags,
+  ArgumentError: typeof import('../../index.js').ArgumentError,
+): Pick<LanguageRecipe, 'model' | 'options'> {
+  const { model } = flags;
+  const given = ofReformer.filter((name) => flags[name] !== undefined);
+  const options = Object.fromEntries(given.map((name) => [name, flags[name]]));
+  // Runs of earlier versions do not say whether they are reversible.
+  const reversible = flags.reversible !== false;
+  if (model === 'reformer') return { model, options: { ...options, reversible } };
+  if (given.length > 0 || !reversible) {
+    const name = reversible ? `--${given[0]}` : '--no-reversible';
+    const remedy = 'It belongs to --model reformer';
+    throw new ArgumentError('ERR_OPTION', 'train', name, `for --model ${model}`, remedy);
+  }
+  return { model };
+}
 
 async function run(paths: string[], given: Flags, command: Command): Promise<void> {
   const { ArgumentError, CheckpointError, openRun, readCheckpointInfo } = await import(
@@ -177,6 +213,7 @@ async function run(paths: string[], given: Flags, command: Command): Promise<voi
     extensions: flags.extensions?.split(',').filter(Boolean),
     validation: flags.validation,
     recipe: {
+      ...architecture(flags, ArgumentError),
       dim: flags.dim,
       layers: flags.layers,
       heads,

@@ -1,5 +1,6 @@
 import { show } from '../../core/declare.js';
 import { ArgumentError } from '../../core/errors.js';
+import type { Generator } from '../../core/generator.js';
 import { checkOptions } from '../../core/options.js';
 import { full } from '../../core/primitives.js';
 import type { Tensor } from '../../core/tensor.js';
@@ -91,6 +92,7 @@ export class MultiHeadAttention extends Module {
   readonly headDim: number;
   /** Heads of each part of the packed projection. */
   readonly #heads: readonly number[];
+  readonly #generator: Generator | undefined;
 
   constructor(options: MultiHeadAttentionOptions) {
     super();
@@ -125,6 +127,7 @@ export class MultiHeadAttention extends Module {
     }
     this.outDropout = new Dropout(dropout, made.generator && { generator: made.generator });
     this.rotary = rotary;
+    this.#generator = made.generator;
   }
 
   /**
@@ -151,6 +154,7 @@ export class MultiHeadAttention extends Module {
     if (memory) return this.#cross(x, memory, lengths);
     const { q, k, v } = this.#project(x);
     const context = {
+      ...(this.#generator && { generator: this.#generator }),
       ...(lengths && { lengths, queryLengths: lengths }),
       ...(segmentIds && { segmentIds }),
     };

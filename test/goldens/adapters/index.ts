@@ -11,6 +11,7 @@ import { losses } from './losses.js';
 import { norms } from './norms.js';
 import { optimizing } from './optimizers.js';
 import { positions } from './positions.js';
+import { lucidrainsLsh, sharedFull, traxLsh } from './reformer.js';
 import { reversibleBlocks } from './reversible.js';
 import { rotaries } from './rotary.js';
 import { routingAttentions, routingKmeans } from './routing.js';
@@ -34,6 +35,9 @@ export const adapters: readonly Adapter[] = [
   ...norms,
   ...optimizing,
   positions,
+  lucidrainsLsh,
+  sharedFull,
+  traxLsh,
   reversibleBlocks,
   rotaries,
   routingAttentions,

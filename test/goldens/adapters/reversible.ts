@@ -18,7 +18,7 @@ import {
   transpose,
   where,
 } from 'longspan';
-import { type Adapter, type CaseInputs, gradientsOf } from '../adapter.js';
+import { type Adapter, type CaseInputs, gradientsOf, notOffered } from '../adapter.js';
 
 /** Causal attention whose keys are its normalised queries, seeing itself only as a last resort. */
 function sharedAttention(inputs: CaseInputs, h: Tensor): Tensor {
@@ -48,6 +48,10 @@ function sharedAttention(inputs: CaseInputs, h: Tensor): Tensor {
 export const reversibleBlocks: Adapter = {
   mechanism: 'reversible_block',
   run(inputs) {
+    if (inputs.dtype === 'bf16' || inputs.dtype === 'f16')
+      return notOffered(
+        'inputs restored in 16 bits carry rounding that the case does not allow for',
+      );
     const { D, depth } = inputs.params<{ D: number; depth: number }>();
     const leaves: Record<string, Tensor> = {};
     const leaf = (name: string): Tensor => {
