@@ -61,6 +61,7 @@ function describeText(data: TextData): void {
 const modelNames: Readonly<Record<LanguageModelName, string>> = {
   transformer: 'Transformer',
   reformer: 'Reformer',
+  'routing-transformer': 'Routing Transformer',
 };
 
 function describeModel(model: TransformerLM, recipe: LanguageRecipe, device: string): void {

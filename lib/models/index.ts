@@ -9,6 +9,12 @@ export {
   reformerPresets,
 } from './reformer.js';
 export {
+  type RoutingOptions,
+  RoutingTransformer,
+  type RoutingTransformerOptions,
+  routingTransformerPresets,
+} from './routing-transformer.js';
+export {
   type GreedyOptions,
   greedy,
   stateScorer,

@@ -99,6 +99,9 @@ export function kmeansAssign(
  * @param clusters how many there are
  * @returns `sums` [H, k, D] and `counts` [H, k], in f32 (f64 for x in f64)
  * @example
+ * const x = normal([1, 2, 100, 16]);
+ * const centroids = normal([2, 8, 16]);
+ * const { assignments } = kmeansAssign(x, centroids);
  * const { sums, counts } = clusterSums(x, assignments, 8);
  */
 export function clusterSums(
@@ -167,6 +170,13 @@ export interface KmeansUpdateOptions extends TokenLengths {
  * @param batch its {@link clusterSums}
  * @throws ArgumentError for state of another shape, or rates outside [0, 1]
  * @example
+ * const x = normal([1, 2, 100, 16]);
+ * const centroids = normal([2, 8, 16]);
+ * const { assignments } = kmeansAssign(x, centroids);
+ * const state = {
+ *   ...{ centroids, sums: zeros([2, 8, 16]), counts: zeros([2, 8]) },
+ *   generator: zeros([4], { dtype: 'i32' }),
+ * };
  * kmeansUpdate(state, x, clusterSums(x, assignments, 8));
  */
 export function kmeansUpdate(
@@ -203,6 +213,12 @@ function update(
  * @param options.iterations default 10
  * @throws ArgumentError for state of another shape
  * @example
+ * const x = normal([1, 2, 100, 16]);
+ * const centroids = normal([2, 8, 16]);
+ * const state = {
+ *   ...{ centroids, sums: zeros([2, 8, 16]), counts: zeros([2, 8]) },
+ *   generator: zeros([4], { dtype: 'i32' }),
+ * };
  * kmeansInitialise(state, x);
  */
 export function kmeansInitialise(
@@ -240,6 +256,8 @@ export function kmeansInitialise(
  * @returns i32 [B, H, k, min(window, N)], in the order of positions; -1 where there are fewer tokens
  * @throws ArgumentError for a window of 0
  * @example
+ * const x = normal([1, 2, 100, 16]);
+ * const centroids = normal([2, 8, 16]);
  * const members = clusterMembers(x, centroids, 32);
  */
 export function clusterMembers(
@@ -275,6 +293,8 @@ const commitmentDistance = defineOperator({
  * @param assignments i32 [B, H, N], of {@link kmeansAssign}
  * @returns a scalar; multiply it by a small number (1e-4) and add it to the loss
  * @example
+ * const x = normal([1, 2, 100, 16]);
+ * const centroids = normal([2, 8, 16]);
  * const loss = commitmentLoss(x, centroids, kmeansAssign(x, centroids).assignments);
  */
 export function commitmentLoss(x: Tensor, centroids: Tensor, assignments: Tensor): Tensor {

@@ -73,6 +73,9 @@ export function lshBuckets(x: Tensor, options: LshBucketsOptions): Tensor {
  * device.
  *
  * @returns f32 [H, rounds, D, columns], one column per two buckets of each factor
+ * @example
+ * const x = normal([1, 2, 100, 16]);
+ * const rotations = lshRotations(x, { buckets: 8, rounds: 2 });
  */
 export function lshRotations(
   x: Tensor,

@@ -106,7 +106,9 @@ export class RoutingCache {
  * @returns [B, H, T, Dv], without gradients
  * @throws ArgumentError for shapes that do not fit the cache
  * @example
- * const y = routingStep(q, k, v, centroids, cache);
+ * const cache = new RoutingCache({ batch: 1, heads: 2, clusters: 8, window: 32, keyDim: 16 });
+ * const [q, k, v] = [normal([1, 2, 1, 16]), normal([1, 2, 1, 16]), normal([1, 2, 1, 16])];
+ * const y = routingStep(q, k, v, normal([2, 8, 16]), cache);
  */
 export function routingStep(
   q: Tensor,

@@ -2,7 +2,12 @@
 
 import type { Device } from '../core/device.js';
 import { CheckpointError } from '../core/errors.js';
-import { Reformer, TransformerLM, type TransformerLMConfig } from '../models/index.js';
+import {
+  Reformer,
+  RoutingTransformer,
+  TransformerLM,
+  type TransformerLMConfig,
+} from '../models/index.js';
 import { type CheckpointInfo, loadCheckpoint, readCheckpointInfo } from './checkpoint.js';
 
 /** Language models by the name a checkpoint knows them under. */
@@ -12,6 +17,8 @@ const models: Readonly<
   TransformerLM: (config, device) =>
     TransformerLM.fromConfig(config as TransformerLMConfig, { device }),
   Reformer: (config, device) => Reformer.fromConfig(config as TransformerLMConfig, { device }),
+  RoutingTransformer: (config, device) =>
+    RoutingTransformer.fromConfig(config as TransformerLMConfig, { device }),
 };
 
 /**

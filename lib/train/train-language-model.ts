@@ -6,6 +6,8 @@ import { Generator } from '../core/generator.js';
 import {
   Reformer,
   type ReformerAttention,
+  type RoutingOptions,
+  RoutingTransformer,
   TransformerLM,
   type TransformerLMOptions,
 } from '../models/index.js';
@@ -18,14 +20,14 @@ import { textSource } from './source.js';
 import { type TrainOptions, type TrainResult, train } from './trainer.js';
 
 /** Architectures of language models. */
-export type LanguageModelName = 'transformer' | 'reformer';
+export type LanguageModelName = 'transformer' | 'reformer' | 'routing-transformer';
 
 /** What a run is made of; fit for JSON, and kept in its checkpoints. */
 export interface LanguageRecipe {
   /** Default `transformer`. */
   model?: LanguageModelName;
-  /** What the architecture takes beside the sizes below: see `ReformerOptions`. */
-  options?: ReformerAttention & { reversible?: boolean };
+  /** What the architecture takes beside the sizes below: see `ReformerOptions`, `RoutingTransformerOptions`. */
+  options?: ReformerAttention | RoutingOptions | { reversible?: boolean };
   /** Width of the model, a multiple of `heads`. */
   dim: number;
   layers: number;
@@ -127,6 +129,7 @@ const architectures: Readonly<
 > = {
   transformer: (options) => new TransformerLM(options),
   reformer: (options) => new Reformer(options),
+  'routing-transformer': (options) => new RoutingTransformer(options),
 };
 
 /** Matrices decay, gains and biases do not. */

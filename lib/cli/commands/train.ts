@@ -25,7 +25,7 @@ export function trainCommand(): Command {
     .optionsGroup('Model:')
     .addOption(
       new Option('-m, --model <name>', 'architecture')
-        .choices(['transformer', 'reformer'])
+        .choices(['transformer', 'reformer', 'routing-transformer'])
         .default('transformer'),
     )
     .option('--dim <n>', 'width', integer({ min: 8 }), 256)
@@ -46,6 +46,32 @@ export function trainCommand(): Command {
       integer({ min: 2 }),
     )
     .option('--no-reversible', 'keep what layers compute for backward instead of restoring it')
+    .optionsGroup('Routing Transformer:')
+    .option(
+      '--clusters <n>',
+      'clusters of a routed head (default: the root of --sequence)',
+      integer({ min: 1 }),
+    )
+    .option(
+      '--window <n>',
+      'members of its cluster that a token sees (default: --sequence / --clusters)',
+      integer({ min: 1 }),
+    )
+    .option(
+      '--routed-heads <n>',
+      'routed heads, the others are local (default: half)',
+      integer({ min: 1 }),
+    )
+    .option(
+      '--routed-layers <n>',
+      'layers with routed heads, from the last (default: all)',
+      integer({ min: 1 }),
+    )
+    .option(
+      '--local-window <n>',
+      'tokens back that local heads see (default: 256)',
+      integer({ min: 1 }),
+    )
     .optionsGroup('Training:')
     .option('--batch <n>', 'sequences in a batch', integer({ min: 1 }), 16)
     .option('--accumulate <n>', 'batches in a step', integer({ min: 1 }), 1)
@@ -110,6 +136,11 @@ interface Flags {
   chunk?: number;
   buckets?: number;
   reversible: boolean;
+  clusters?: number;
+  window?: number;
+  routedHeads?: number;
+  routedLayers?: number;
+  localWindow?: number;
   batch: number;
   accumulate: number;
   steps: number;
@@ -139,6 +170,7 @@ const free: readonly string[] = [
 ];
 
 const ofReformer = ['rounds', 'chunk', 'buckets'] as const;
+const ofRouting = ['clusters', 'window', 'routedHeads', 'routedLayers', 'localWindow'] as const;
 
 /** The architecture and the options that belong to it; those of another one are refused. */
 function architecture(
@@ -146,17 +178,26 @@ function architecture(
   ArgumentError: typeof import('../../index.js').ArgumentError,
 ): Pick<LanguageRecipe, 'model' | 'options'> {
   const { model } = flags;
-  const given = ofReformer.filter((name) => flags[name] !== undefined);
-  const options = Object.fromEntries(given.map((name) => [name, flags[name]]));
-  // Runs of earlier versions do not say whether they are reversible.
-  const reversible = flags.reversible !== false;
-  if (model === 'reformer') return { model, options: { ...options, reversible } };
-  if (given.length > 0 || !reversible) {
-    const name = reversible ? `--${given[0]}` : '--no-reversible';
-    const remedy = 'It belongs to --model reformer';
+  const own: readonly (keyof Flags)[] =
+    model === 'reformer' ? ofReformer : model === 'routing-transformer' ? ofRouting : [];
+  const given = [...ofReformer, ...ofRouting].filter((name) => flags[name] !== undefined);
+  const stray = given.find((name) => !own.includes(name));
+  const kept = model !== 'reformer' && flags.reversible === false;
+  if (stray || kept) {
+    const name = kept
+      ? '--no-reversible'
+      : `--${stray?.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`;
+    const belongs =
+      kept || ofReformer.some((one) => one === stray) ? 'reformer' : 'routing-transformer';
+    const remedy = `It belongs to --model ${belongs}`;
     throw new ArgumentError('ERR_OPTION', 'train', name, `for --model ${model}`, remedy);
   }
-  return { model };
+  const options = Object.fromEntries(given.map((name) => [name, flags[name]]));
+  return {
+    model,
+    options:
+      model === 'reformer' ? { ...options, reversible: flags.reversible !== false } : options,
+  };
 }
 
 async function run(paths: string[], given: Flags, command: Command): Promise<void> {

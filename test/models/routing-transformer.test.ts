@@ -1,0 +1,68 @@
+import {
+  Generator,
+  noGrad,
+  RoutingTransformer,
+  type RoutingTransformerOptions,
+  randint,
+  type Tensor,
+  tensor,
+  tidy,
+} from 'longspan';
+import { expectClose, values } from '../support/compare.js';
+
+const model = (options: Partial<RoutingTransformerOptions> = {}) =>
+  new RoutingTransformer({
+    ...{ vocabSize: 17, dModel: 32, layers: 2, heads: 4, maxLength: 48 },
+    ...{ routedHeads: 2, clusters: 4, window: 8, localWindow: 6 },
+    generator: new Generator(1),
+    ...options,
+  });
+const tokens = (batch: number, length: number, seed = 2) =>
+  randint([batch, length], 0, 17, { generator: new Generator(seed) });
+
+describe('RoutingTransformer', () => {
+  test('later tokens change nothing before them, bit for bit', () => {
+    const m = model().eval();
+    const ids = tokens(2, 31);
+    const changed = [...values(ids)].map((id, i) => (i % 31 === 17 ? (id + 1) % 17 : id));
+    const other = tensor(Int32Array.from(changed), { shape: [2, 31] });
+    const [a, b] = noGrad(() => [m.forward(ids), m.forward(other)]) as [Tensor, Tensor];
+    expect(values(a.slice(1, 0, 17))).toEqual(values(b.slice(1, 0, 17)));
+    expect(values(a.slice(1, 17, 31))).not.toEqual(values(b.slice(1, 17, 31)));
+  });
+
+  test('decoding equals the whole', () => {
+    const m = model().eval();
+    const ids = tokens(2, 21);
+    const whole = noGrad(() => m.forward(ids));
+    const state = m.initState(2, 21);
+    for (let start = 0; start < 21; ) {
+      const end = start === 0 ? 5 : start + 1;
+      const logits = tidy(() => m.step(ids.slice(1, start, end), state));
+      expectClose(logits, values(whole.slice(1, start, end)), { absolute: 1e-4 });
+      start = end;
+    }
+    state.dispose();
+  });
+
+  test('the commitment loss is part of the loss in training, reversible or not', () => {
+    for (const reversible of [false, true]) {
+      const [ids, targets] = [tokens(2, 29, 3), tokens(2, 29, 4)];
+      const loss = (commitment: number) => {
+        const m = model({ commitment, reversible });
+        const value = m.loss(ids, targets);
+        value.backward();
+        return values(value)[0] as number;
+      };
+      expect(loss(1)).toBeGreaterThan(loss(0) + 0.01);
+    }
+  });
+
+  test('a configuration is JSON, and bad options are typed errors', () => {
+    const m = model({ routedLayers: 1 });
+    const copy = RoutingTransformer.fromConfig(JSON.parse(JSON.stringify(m.config)));
+    expect(copy.config).toEqual(m.config);
+    expect(() => model({ routedHeads: 5 })).toThrow(/'routedHeads' is 5/);
+    expect(() => model({ mechanism: { name: 'softmax', causal: true } })).toThrow(/mechanism/);
+  });
+});
