@@ -42,16 +42,18 @@ struct Extreme {
   }
 };
 
+template <class Value>
+Status extremumOf(const ops::Extremum& p, const ReductionPlan& plan, Context& context) {
+  const Extreme<Value> policy{p.wantValue ? AnyElements(p.y) : AnyElements(),
+                              p.wantIndex ? addressOf<int32_t>(p.index) : nullptr,
+                              p.kind == ops::ExtremumKind::max};
+  return reduceBy(policy, plan, p.x, context);
+}
+
 Status extremum(const ops::Extremum& p, Context& context) {
   const ReductionPlan plan(p.x, p.axes);
-  return dispatchStored(p.x.dtype, [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    using Value = std::conditional_t<std::is_integral_v<T>, int32_t, float>;
-    const Extreme<Value> policy{p.wantValue ? AnyElements(p.y) : AnyElements(),
-                                p.wantIndex ? addressOf<int32_t>(p.index) : nullptr,
-                                p.kind == ops::ExtremumKind::max};
-    return reduceBy<T>(policy, plan, p.x, context);
-  });
+  return isFloating(p.x.dtype) ? extremumOf<float>(p, plan, context)
+                               : extremumOf<int32_t>(p, plan, context);
 }
 
 size_t extremumWorkspace(const ops::Extremum& p, const Gpu&) {

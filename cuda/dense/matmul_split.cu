@@ -3,14 +3,15 @@
 // hardware.
 #include "cuda/dense/matmul_epilogue.cuh"
 #include "cuda/dense/matmul_kernels.h"
+#include "cuda/dispatch.cuh"
 
 namespace longspan::cuda::matmul {
 namespace {
 
 constexpr int kThreads = 256, kRun = 8;
 
-template <class T>
-__global__ void __launch_bounds__(kThreads) splitSumKernel(const __grid_constant__ Problem p) {
+__global__ void __launch_bounds__(kThreads)
+    splitSumKernel(const __grid_constant__ Problem p, DType type) {
   const int64_t runs = ceilDiv(p.n, kRun), rows = p.batches * p.m;
   const int64_t each = rows * p.n;
   const bool vectors = p.n % kRun == 0;
@@ -33,8 +34,10 @@ __global__ void __launch_bounds__(kThreads) splitSumKernel(const __grid_constant
         }
       }
     }
-    const Epilogue<T, kRun> finish(p, Tile{}, column, false);
-    finish(sum, row);
+    dispatchNarrow(type, [&](auto tag) {
+      const Epilogue<typename decltype(tag)::type, kRun> finish(p, Tile{}, column, false);
+      finish(sum, row);
+    });
   }
 }
 
@@ -45,14 +48,7 @@ cudaError_t launchSplitSum(const Problem& p, DType type, cudaStream_t stream) {
   const int64_t blocks = (items + kThreads - 1) / kThreads;
   constexpr int64_t kMost = 1 << 16;
   const dim3 grid(static_cast<uint32_t>(blocks < kMost ? blocks : kMost));
-  switch (type) {
-    case DType::f16:
-      return launch(splitSumKernel<f16>, grid, dim3(kThreads), 0, stream, p);
-    case DType::bf16:
-      return launch(splitSumKernel<bf16>, grid, dim3(kThreads), 0, stream, p);
-    default:
-      return launch(splitSumKernel<float>, grid, dim3(kThreads), 0, stream, p);
-  }
+  return launch(splitSumKernel, grid, dim3(kThreads), 0, stream, p, type);
 }
 
 }  // namespace longspan::cuda::matmul

@@ -34,11 +34,10 @@ Status reduce(const ops::Reduce& p, Context& context) {
   const ReductionPlan plan(p.x, p.axes);
   const float count =
       p.kind == ops::ReduceKind::mean ? static_cast<float>(plan.reduced.count) : 1.0f;
-  return dispatchStored(p.x.dtype, [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    using State = std::conditional_t<std::is_integral_v<T>, long long, float>;
-    return reduceBy<T>(Sum<State>{AnyElements(p.y), count}, plan, p.x, context);
-  });
+  if (isFloating(p.x.dtype)) {
+    return reduceBy(Sum<float>{AnyElements(p.y), count}, plan, p.x, context);
+  }
+  return reduceBy(Sum<long long>{AnyElements(p.y), count}, plan, p.x, context);
 }
 
 size_t reduceWorkspace(const ops::Reduce& p, const Gpu&) {

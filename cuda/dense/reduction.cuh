@@ -174,32 +174,33 @@ __device__ __forceinline__ void reduceColumn(const ReductionPlan& plan, const Po
   }
 }
 
-// Stands for the type of integers, which share kernels: `bytes` tells them apart.
-struct AnyInteger {};
-
-template <class T, class F>
-__device__ __forceinline__ void withElements(const void* x, int bytes, F&& f) {
-  if constexpr (!std::is_same_v<T, AnyInteger>) {
-    f(static_cast<const T*>(x));
-  } else if (bytes == 1) {
+// Types that are reduced alike share kernels, behind a uniform branch.
+template <class Value, class F>
+__device__ __forceinline__ void withElements(const void* x, DType dtype, F&& f) {
+  if constexpr (std::is_same_v<Value, float>) {
+    dispatchNarrow(dtype,
+                   [&](auto tag) { f(static_cast<const typename decltype(tag)::type*>(x)); });
+  } else if (dtype == DType::u8) {
     f(static_cast<const uint8_t*>(x));
   } else {
     f(static_cast<const int32_t*>(x));
   }
 }
 
-template <class T, class Policy>
+template <class Policy>
 __global__ void __launch_bounds__(Teams::kMost, 1)
     reduceRows(const __grid_constant__ ReductionPlan plan, const __grid_constant__ Policy policy,
-               const void* x, int bytes, typename Policy::State* partial, int teamSize) {
-  withElements<T>(x, bytes, [&](auto* at) { reduceRow(plan, policy, at, partial, teamSize); });
+               const void* x, DType dtype, typename Policy::State* partial, int teamSize) {
+  withElements<typename Policy::Value>(
+      x, dtype, [&](auto* at) { reduceRow(plan, policy, at, partial, teamSize); });
 }
 
-template <class T, class Policy>
+template <class Policy>
 __global__ void __launch_bounds__(ColumnTeam::kThreads, 1)
     reduceColumns(const __grid_constant__ ReductionPlan plan, const __grid_constant__ Policy policy,
-                  const void* x, int bytes, typename Policy::State* partial) {
-  withElements<T>(x, bytes, [&](auto* at) { reduceColumn(plan, policy, at, partial); });
+                  const void* x, DType dtype, typename Policy::State* partial) {
+  withElements<typename Policy::Value>(x, dtype,
+                                       [&](auto* at) { reduceColumn(plan, policy, at, partial); });
 }
 
 // Merges the pieces of each output.
@@ -223,27 +224,24 @@ size_t reductionWorkspace(const ReductionPlan& plan) {
   return static_cast<size_t>(plan.partials()) * sizeof(typename Policy::State);
 }
 
-// Reduces x, whose elements are T; workspace as declared by reductionWorkspace.
-template <class T, class Policy>
+// Reduces x; workspace as declared by reductionWorkspace.
+template <class Policy>
 Status reduceBy(const Policy& policy, ReductionPlan plan, const TensorView& x, Context& context) {
   using State = typename Policy::State;
-  using Element = std::conditional_t<std::is_integral_v<T>, AnyInteger, T>;
   if (plan.outputs() == 0) return {};
   const void* data = addressOf<void>(x);
-  constexpr int kBytes = sizeof(T);
   plan.wide = plan.wide && aligned16(data);
   State* partial = plan.pieces > 1 ? reinterpret_cast<State*>(context.workspace.data) : nullptr;
   if (plan.byColumns) {
     const dim3 grid(static_cast<uint32_t>(plan.columnBlocks()), static_cast<uint32_t>(plan.pieces));
-    LONGSPAN_RETURN_IF_ERROR(
-        launched(launch(reduceColumns<Element, Policy>, grid, ColumnTeam::kThreads,
-                        ColumnTeam::kThreads * sizeof(State), context.stream, plan, policy, data,
-                        kBytes, partial)));
+    LONGSPAN_RETURN_IF_ERROR(launched(launch(reduceColumns<Policy>, grid, ColumnTeam::kThreads,
+                                             ColumnTeam::kThreads * sizeof(State), context.stream,
+                                             plan, policy, data, x.dtype, partial)));
   } else {
     const Teams teams(plan.piece, 16);
     LONGSPAN_RETURN_IF_ERROR(launched(
-        launch(reduceRows<Element, Policy>, teams.grid(plan.outputs() * plan.pieces), teams.block(),
-               kTeamScratch, context.stream, plan, policy, data, kBytes, partial, teams.size)));
+        launch(reduceRows<Policy>, teams.grid(plan.outputs() * plan.pieces), teams.block(),
+               kTeamScratch, context.stream, plan, policy, data, x.dtype, partial, teams.size)));
   }
   if (partial == nullptr) return {};
   const auto blocks =

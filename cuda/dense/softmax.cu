@@ -166,20 +166,14 @@ __device__ __forceinline__ void softmaxBackwardRow(const RowSet& grads, const Ro
   }
 }
 
-template <class T>
+template <bool kAligned>
 __global__ void __launch_bounds__(Teams::kMost, 1)
     softmaxBackwardRows(const __grid_constant__ RowSet grads, const __grid_constant__ RowSet ys,
-                        const __grid_constant__ RowSet targets, int teamSize, bool logarithm) {
-  softmaxBackwardRow<T, true>(grads, ys, targets, teamSize, logarithm);
-}
-
-__global__ void __launch_bounds__(Teams::kMost, 1)
-    softmaxBackwardAnyRows(const __grid_constant__ RowSet grads, const __grid_constant__ RowSet ys,
-                           const __grid_constant__ RowSet targets, DType dtype, int teamSize,
-                           bool logarithm) {
+                        const __grid_constant__ RowSet targets, DType dtype, int teamSize,
+                        bool logarithm) {
   dispatchNarrow(dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
-    softmaxBackwardRow<T, false>(grads, ys, targets, teamSize, logarithm);
+    softmaxBackwardRow<T, kAligned>(grads, ys, targets, teamSize, logarithm);
   });
 }
 
@@ -246,13 +240,9 @@ Status backward(const ops::SoftmaxBackwardFields& p, bool logarithm, Context& co
   }
   const Teams teams(y.length, kTwo);
   const dim3 grid = teams.grid(y.axes.count);
-  if (!grad.wide || !y.wide || !target.wide) {
-    return launched(launch(softmaxBackwardAnyRows, grid, teams.block(), kTeamScratch,
+  return withAlignment(grad.wide && y.wide && target.wide, [&](auto aligned) {
+    return launched(launch(softmaxBackwardRows<aligned.value>, grid, teams.block(), kTeamScratch,
                            context.stream, grad, y, target, p.y.dtype, teams.size, logarithm));
-  }
-  return dispatchNarrow(p.y.dtype, [&](auto tag) {
-    return launched(launch(softmaxBackwardRows<typename decltype(tag)::type>, grid, teams.block(),
-                           kTeamScratch, context.stream, grad, y, target, teams.size, logarithm));
   });
 }
 

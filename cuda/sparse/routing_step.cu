@@ -19,7 +19,8 @@ struct RoutingStepJob {
   AnyElements keys, values, o;
   int32_t* counts;
   const int32_t *queryClusters, *keyClusters;
-  int64_t clusters, window;
+  int64_t clusters;
+  int window;
   float scale, own;
   bool lastResort;
 };
@@ -39,7 +40,7 @@ __global__ void __launch_bounds__(kStepThreads)
                   cluster = job.queryClusters[line * tokens + t];
     const bool keeps = keyCluster >= 0 && keyCluster < job.clusters,
                sees = cluster >= 0 && cluster < job.clusters;
-    const int64_t before = keeps ? counts[keyCluster] : 0, slot = before % job.window;
+    const int before = keeps ? counts[keyCluster] : 0, slot = before % job.window;
     const int64_t queryRow = job.q.at(blockIdx.y, blockIdx.x, t);
     for (int64_t d = thread; d < dim; d += kStepThreads) query[d] = job.q.load(queryRow, d);
     if (keeps) {
@@ -54,9 +55,9 @@ __global__ void __launch_bounds__(kStepThreads)
       }
     }
     __syncthreads();  // everybody knows the count, and sees the row
-    if (keeps && thread == 0) counts[keyCluster] = static_cast<int32_t>(before + 1);
+    if (keeps && thread == 0) counts[keyCluster] = before + 1;
     __syncthreads();
-    const int64_t seen = sees ? min(static_cast<int64_t>(counts[cluster]), job.window) : int64_t{0};
+    const int64_t seen = sees ? min(counts[cluster], job.window) : 0;
     const int64_t self = job.lastResort && keeps && keyCluster == cluster ? slot : -1;
     const int64_t first = (line * job.clusters + cluster) * job.window;
     float most = -INFINITY, total = 0, sum = 0;
@@ -106,7 +107,7 @@ Status routingStep(const ops::RoutingStep& p, Context& context) {
   job.queryClusters = p.queryClusters.data<int32_t>();
   job.keyClusters = p.keyClusters.data<int32_t>();
   job.clusters = p.clusters();
-  job.window = p.window();
+  job.window = static_cast<int>(p.window());
   job.scale = static_cast<float>(p.scale);
   job.own = static_cast<float>(-p.selfPenalty);
   job.lastResort = p.lastResort;
