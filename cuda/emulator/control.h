@@ -10,6 +10,8 @@
 //   LONGSPAN_EMULATED_SMS       multiprocessors a device claims to have (default 4)
 //   LONGSPAN_EMULATED_FAIL_LAUNCH  the launch with this number (1 is the first) fails
 //   LONGSPAN_EMULATED_LOSE_DEVICE  from the launch with this number on, the device is lost
+//   LONGSPAN_EMULATED_SKIP_BARRIER  the __syncthreads with this number (1 is the first that the
+//                               process meets in its kernels' code) does nothing; stderr says which
 #pragma once
 
 #include <cstdint>

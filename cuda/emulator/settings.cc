@@ -29,6 +29,7 @@ Environment readEnvironment() {
   e.multiprocessors = static_cast<int>(number("LONGSPAN_EMULATED_SMS", 4));
   e.failLaunch = number("LONGSPAN_EMULATED_FAIL_LAUNCH", 0);
   e.loseAtLaunch = number("LONGSPAN_EMULATED_LOSE_DEVICE", 0);
+  e.skipBarrier = number("LONGSPAN_EMULATED_SKIP_BARRIER", 0);
   if (e.devices > kMaxDevices) e.devices = kMaxDevices;
   return e;
 }

@@ -16,6 +16,7 @@ struct Environment {
   int multiprocessors = 4;
   uint64_t failLaunch = 0;    // number of the launch that fails, 0: none
   uint64_t loseAtLaunch = 0;  // number of the launch that finds its device lost
+  uint64_t skipBarrier = 0;   // number of the __syncthreads that does nothing, 0: none
 };
 
 Environment& environment();

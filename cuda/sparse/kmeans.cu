@@ -123,8 +123,8 @@ __global__ void __launch_bounds__(kThreads)
       counts[c] = count;
       own += count;
     }
+    // Its barriers show everybody the counts.
     const float total = team.sum(own), mean = total / static_cast<float>(k);
-    __syncthreads();  // counts are written
     for (int64_t c = warp; c < k; c += kClusterWarps) {
       float* const centroid = job.centroids + (h * k + c) * dim;
       float* const sum = job.sums + (h * k + c) * dim;
@@ -161,7 +161,7 @@ __global__ void __launch_bounds__(kThreads)
       }
     }
   }
-  __syncthreads();  // everybody has read the state
+  // Everybody has read the state before the first sum.
   if (threadIdx.x == 0) {
     PhiloxState next = state;
     next.offset += static_cast<uint64_t>((job.x.heads * k + 3) / 4);
@@ -222,9 +222,8 @@ __global__ void __launch_bounds__(kThreads)
   for (int64_t d = thread; d < x.dim; d += kThreads) {
     centroid[d] = loadFloat(centroids, h * centroidHead + c * centroidCluster + d * centroidStep);
   }
-  __syncthreads();
 
-  // keys[i] = that of token first + i.
+  // keys[i] = that of token first + i, after a barrier.
   const auto score = [&](int64_t first) {
     __syncthreads();
     for (int i = warp; i < kThreads; i += kClusterWarps) {
@@ -240,7 +239,6 @@ __global__ void __launch_bounds__(kThreads)
       squares = warpSum(squares);
       if (lane == 0) keys[i] = orderOfScore(product * inverseLength(squares));
     }
-    __syncthreads();
   };
 
   uint32_t prefix = 0;    // the digits of the last one taken that are known
@@ -249,6 +247,7 @@ __global__ void __launch_bounds__(kThreads)
     counts[thread] = 0;
     for (int64_t first = 0; first < length; first += kThreads) {
       score(first);
+      __syncthreads();
       const uint32_t known = shift == 24 ? 0 : ~uint32_t{0} << (shift + 8);
       if (first + thread < length && (keys[thread] & known) == prefix) {
         atomicAdd(&counts[keys[thread] >> shift & (kScoreDigits - 1)], 1u);
@@ -266,13 +265,13 @@ __global__ void __launch_bounds__(kThreads)
     __syncthreads();
     prefix |= chosen[0] << shift;
     open -= chosen[1];
-    __syncthreads();
   }
 
   int32_t* const members = allMembers + blockIdx.x * window;
   int64_t written = 0, equals = 0;
   for (int64_t first = 0; first < length; first += kThreads) {
     score(first);
+    __syncthreads();
     const bool here = first + thread < length;
     const uint32_t key = here ? keys[thread] : 0;
     const bool equal = here && wanted < length && key == prefix;

@@ -11,7 +11,7 @@
 namespace longspan::cuda {
 namespace {
 
-constexpr int kStepThreads = 256, kStepWarps = kStepThreads / 32, kStepLogits = 1024;
+constexpr int kStepThreads = 256, kStepWarps = kStepThreads / 32, kStepLogits = 256;
 static_assert(ops::kMostRoutedDim <= kStepThreads, "a thread per element of the output");
 
 struct RoutingStepJob {

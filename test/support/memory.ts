@@ -26,3 +26,24 @@ export async function settledMemory(device: Device): Promise<MemoryInfo> {
   }
   return memory;
 }
+
+/**
+ * Bytes that `work` needs beyond what is held after `prepare`: the least peak of several runs. Calls
+ * that are queued ahead of the device have their outputs already, so that a peak depends on timing.
+ */
+export async function leastPeak(
+  device: Device,
+  work: () => void,
+  { runs = 7, prepare = () => {} } = {},
+): Promise<number> {
+  let least = Number.POSITIVE_INFINITY;
+  for (let i = 0; i < runs; ++i) {
+    prepare();
+    const { active } = await settledMemory(device);
+    device.resetPeakMemory();
+    work();
+    await device.synchronize();
+    least = Math.min(least, device.memory().peak - active);
+  }
+  return least;
+}
