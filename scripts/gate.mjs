@@ -22,7 +22,8 @@ function nvcc(toolkit, file) {
   return new Promise((done, fail) => {
     const child = spawn(
       toolkit.nvcc,
-      [...args, '-Xptxas', '-v', '-fatbin', '-o', '/dev/null', path.join('cuda', file)],
+      // Not -fatbin, which takes the host's half unread.
+      [...args, '-Xptxas', '-v', '-c', '-o', '/dev/null', path.join('cuda', file)],
       { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] },
     );
     let text = '';

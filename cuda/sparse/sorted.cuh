@@ -50,7 +50,7 @@ struct Sorted {
   float lastResort = 0;
   SortedDuplicate duplicates = SortedDuplicate::counted;
 
-  __device__ __forceinline__ int countedRounds() const {
+  __host__ __device__ __forceinline__ int countedRounds() const {
     return duplicates == SortedDuplicate::counted ? 0 : rounds;
   }
 };
