@@ -18,7 +18,7 @@ export {
 } from './lsh-attention.js';
 export { type LshBucketsOptions, lshBuckets, lshRotations } from './lsh-buckets.js';
 export { type RoutingAttentionOperatorOptions, routingAttention } from './routing-attention.js';
-export { RoutingCache, type RoutingCacheOptions, routingStep } from './routing-decode.js';
+export { RoutingCache, type RoutingCacheOptions, routingStep } from './routing-step.js';
 export {
   type SortedAttentionOptions,
   type SortedPattern,

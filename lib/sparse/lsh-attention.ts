@@ -93,6 +93,7 @@ export function lshAttentionLse(
     throw new ArgumentError('ERR_OPTION', 'lshAttention', 'preset', show(preset), remedy);
   }
   const given = { ...(preset && presets[preset]), ...options };
+  checkCombination(given);
   const { causal = false, chunk = 64, back = 1, forward = causal ? 0 : 1 } = given;
   const { chunking = 'bucket', sameBucket = true, lengths = null } = given;
   const { self = 'lastResort', selfPenalty, duplicates = 'corrected' } = given;
@@ -114,6 +115,26 @@ export function lshAttentionLse(
   });
 }
 
+/** Refuses options that others leave without a use. */
+function checkCombination(options: LshAttentionOperatorOptions): void {
+  const { chunking = 'bucket', rotations, bucketIds } = options;
+  if (chunking !== 'bucket' && chunking !== 'global') {
+    const remedy = "Use 'bucket' or 'global'";
+    throw new ArgumentError('ERR_OPTION', 'lshAttention', 'chunking', show(chunking), remedy);
+  }
+  const refuse = (names: readonly (keyof typeof options)[], remedy: string): void => {
+    const name = names.find((n) => options[n] !== undefined && options[n] !== null);
+    if (name) throw new ArgumentError('ERR_OPTION', 'lshAttention', name, 'given', remedy);
+  };
+  if (chunking === 'bucket') refuse(['sameBucket'], "It is for chunking: 'global'");
+  if (rotations) refuse(['rounds', 'generator'], 'Leave it out: rotations decide');
+  if (!bucketIds) return;
+  refuse(['rotations', 'rounds', 'generator'], 'Leave it out: bucketIds decide');
+  if (chunking === 'bucket') {
+    refuse(['lengths'], 'Leave it out, and give padding the number of buckets for its bucket');
+  }
+}
+
 /** Buckets, sorted; layers that are computed again keep them. */
 function sortedBuckets(
   qk: Tensor,
@@ -128,7 +149,7 @@ function sortedBuckets(
       lshBuckets(qk, {
         buckets,
         ...(rotations ? { rotations } : { rounds: rounds ?? 4 }),
-        ...(generator && !rotations && { generator }),
+        ...(generator && { generator }),
         // Where chunks are cut globally, padding takes its places in them.
         ...(lengths && !global && { lengths }),
       });
@@ -151,7 +172,8 @@ function sortedBuckets(
  * @param qk queries, and keys before they are normalised, [B, H, N, D]
  * @param v [B, H, N, Dv]
  * @returns [B, H, N, Dv]
- * @throws ArgumentError for odd or no buckets, no rounds, and shapes that do not fit
+ * @throws ArgumentError for odd or no buckets, no rounds, options that others leave without a use, and shapes that
+ *   do not fit
  * @example
  * const [qk, v] = [normal([1, 2, 1000, 16]), normal([1, 2, 1000, 16])];
  * const y = lshAttention(qk, v, { causal: true, buckets: 32, rounds: 4, chunk: 64 });

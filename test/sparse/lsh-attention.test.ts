@@ -1,4 +1,13 @@
-import { Generator, lshAttention, normal, slice, tensor, zeros } from 'longspan';
+import {
+  Generator,
+  lshAttention,
+  lshBuckets,
+  lshRotations,
+  normal,
+  slice,
+  tensor,
+  zeros,
+} from 'longspan';
 import { expectClose, values } from '../support/compare.js';
 
 const random = (n: number, seed: number) =>
@@ -35,4 +44,13 @@ test('bad input is refused by name', () => {
   expect(call({ rounds: 0 })).toThrow("'rounds'");
   expect(call({ chunk: 0 })).toThrow("'chunk'");
   expect(call({ preset: 'other' })).toThrow("'preset'");
+  expect(call({ chunking: 'other' })).toThrow("'chunking'");
+  expect(call({ sameBucket: false })).toThrow("'sameBucket'");
+  const rotations = lshRotations(qk, { buckets: 4, rounds: 2 });
+  const bucketIds = lshBuckets(qk, { buckets: 4, rotations });
+  expect(call({ rotations })).toThrow("'rounds'");
+  expect(call({ bucketIds })).toThrow("'rounds'");
+  const lengths = tensor([10], { dtype: 'i32' });
+  expect(call({ bucketIds, rounds: undefined, lengths })).toThrow("'lengths'");
+  expect(call({ bucketIds, rounds: undefined })).not.toThrow();
 });

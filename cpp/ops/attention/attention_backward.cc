@@ -9,19 +9,7 @@ Status AttentionGradientProblem::check() {
   const TensorView output = fresh(q.dtype, queryHeads(), queries(), valueDim());
   const TensorView statistic =
       TensorView::ofShape(statistics(), {batch(), queryHeads(), queries()});
-  LONGSPAN_RETURN_IF_ERROR(check::sameDtype("o", o, "q", q));
-  LONGSPAN_RETURN_IF_ERROR(check::sameShape("o", o, "attention(q, k, v)", output));
-  LONGSPAN_RETURN_IF_ERROR(check::dtype("lse", lse, statistic.dtype));
-  LONGSPAN_RETURN_IF_ERROR(check::sameShape("lse", lse, "the log-sum-exp", statistic));
-  if (gradO.defined()) {
-    LONGSPAN_RETURN_IF_ERROR(check::sameDtype("gradO", gradO, "q", q));
-    LONGSPAN_RETURN_IF_ERROR(check::sameShape("gradO", gradO, "o", o));
-  }
-  if (gradLse.defined()) {
-    LONGSPAN_RETURN_IF_ERROR(check::sameDtype("gradLse", gradLse, "lse", lse));
-    LONGSPAN_RETURN_IF_ERROR(check::sameShape("gradLse", gradLse, "lse", lse));
-  }
-  return {};
+  return checkResults({o, lse, gradO, gradLse}, output, statistic);
 }
 
 Status AttentionBackward::validate() {

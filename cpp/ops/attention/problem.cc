@@ -226,4 +226,19 @@ TensorView AttentionProblem::fresh(DType dtype, int64_t heads, int64_t tokens, i
                     : TensorView::ofShape(dtype, {batch(), heads, tokens, dim});
 }
 
+Status checkResults(const AttentionResults& r, const TensorView& output,
+                    const TensorView& statistic) {
+  LONGSPAN_RETURN_IF_ERROR(check::sameDtype("o", r.o, "q", output));
+  LONGSPAN_RETURN_IF_ERROR(check::sameShape("o", r.o, "the output", output));
+  LONGSPAN_RETURN_IF_ERROR(check::dtype("lse", r.lse, statistic.dtype));
+  LONGSPAN_RETURN_IF_ERROR(check::sameShape("lse", r.lse, "the log-sum-exp", statistic));
+  if (r.gradO.defined()) {
+    LONGSPAN_RETURN_IF_ERROR(check::sameDtype("gradO", r.gradO, "q", output));
+    LONGSPAN_RETURN_IF_ERROR(check::sameShape("gradO", r.gradO, "o", r.o));
+  }
+  if (!r.gradLse.defined()) return {};
+  LONGSPAN_RETURN_IF_ERROR(check::sameDtype("gradLse", r.gradLse, "lse", r.lse));
+  return check::sameShape("gradLse", r.gradLse, "lse", r.lse);
+}
+
 }  // namespace longspan::ops

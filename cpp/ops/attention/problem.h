@@ -114,4 +114,12 @@ struct AttentionProblem {
   DType statistics() const { return q.dtype == DType::f64 ? DType::f64 : DType::f32; }
 };
 
+// What a backward pass of attention is given beside its inputs: what forward gave, of the shapes
+// and dtypes of `output` and `statistic`, and gradients of it, each of which may be absent.
+struct AttentionResults {
+  const TensorView &o, &lse, &gradO, &gradLse;
+};
+Status checkResults(const AttentionResults& r, const TensorView& output,
+                    const TensorView& statistic);
+
 }  // namespace longspan::ops

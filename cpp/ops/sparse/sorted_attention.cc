@@ -137,18 +137,7 @@ Status SortedAttentionBackward::validate() {
       TensorView::ofShape(q.dtype, {batch(), queryHeads(), queries(), valueDim()});
   const TensorView statistic =
       TensorView::ofShape(statistics(), {batch(), queryHeads(), queries()});
-  LONGSPAN_RETURN_IF_ERROR(check::sameDtype("o", o, "q", q));
-  LONGSPAN_RETURN_IF_ERROR(check::sameShape("o", o, "the output", rows));
-  LONGSPAN_RETURN_IF_ERROR(check::dtype("lse", lse, statistic.dtype));
-  LONGSPAN_RETURN_IF_ERROR(check::sameShape("lse", lse, "the log-sum-exp", statistic));
-  if (gradO.defined()) {
-    LONGSPAN_RETURN_IF_ERROR(check::sameDtype("gradO", gradO, "q", q));
-    LONGSPAN_RETURN_IF_ERROR(check::sameShape("gradO", gradO, "o", o));
-  }
-  if (gradLse.defined()) {
-    LONGSPAN_RETURN_IF_ERROR(check::sameDtype("gradLse", gradLse, "lse", lse));
-    LONGSPAN_RETURN_IF_ERROR(check::sameShape("gradLse", gradLse, "lse", lse));
-  }
+  LONGSPAN_RETURN_IF_ERROR(checkResults({o, lse, gradO, gradLse}, rows, statistic));
   gradQ = TensorView::like(q);
   gradK = TensorView::like(k);
   gradV = TensorView::like(v);

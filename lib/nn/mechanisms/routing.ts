@@ -15,7 +15,7 @@ import {
   sumsOf,
 } from '../../sparse/kmeans.js';
 import { routingAttention } from '../../sparse/routing-attention.js';
-import { RoutingCache, routingStep } from '../../sparse/routing-decode.js';
+import { RoutingCache, routingStep } from '../../sparse/routing-step.js';
 import {
   type Causality,
   type FlopShape,
