@@ -5,10 +5,28 @@
 
 #if defined(LONGSPAN_EMULATED)
 #include "cuda/emulator/control.h"
+
+namespace longspan {
+
+inline bool hasCode(int) { return true; }
+
+}  // namespace longspan
 #else
 #include <cstdint>
 #include <string>
 #include <vector>
+
+#include "cuda/core/sm90a.h"
+
+namespace longspan {
+
+// Of products and attention in 16 bits a GPU has the kernels for sm_90a (90) or the others (80).
+inline bool hasCode(int capability) {
+  static const bool hopper = cuda::runsSm90a({0, 9, 0, 1, 0});
+  return hopper == (capability == 90);
+}
+
+}  // namespace longspan
 
 namespace longspan::emulator {
 

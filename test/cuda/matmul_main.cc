@@ -79,6 +79,8 @@ int main(int argc, char** argv) {
   }
   for (size_t i = 0; i < all.size(); ++i) {
     if (argc > 1 && std::strcmp(argv[1], all[i].name) != 0) continue;
+    if (all[i].kernel == Kernel::wgmma && !hasCode(90)) continue;
+    if (all[i].kernel == Kernel::mma && all[i].tile == mm::kLargeTile && !hasCode(80)) continue;
     ++ran;
     for (unsigned seed = 0; seed < 3; ++seed) {
       emulator::Settings settings = emulator::settings();

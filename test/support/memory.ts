@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import type { Device, MemoryInfo } from 'longspan';
+import { type Device, type MemoryInfo, setNumThreads } from 'longspan';
 
 setFlagsFromString('--expose-gc');
 const collectGarbage: () => void = runInNewContext('gc');
@@ -28,22 +28,28 @@ export async function settledMemory(device: Device): Promise<MemoryInfo> {
 }
 
 /**
- * Bytes that `work` needs beyond what is held after `prepare`: the least peak of several runs. Calls
- * that are queued ahead of the device have their outputs already, so that a peak depends on timing.
+ * Bytes that `work` needs beyond what is held after `prepare`, with one thread: the least peak of
+ * several runs. Calls that are queued ahead of the device have their outputs already, so that a peak
+ * depends on timing, and each thread has scratch of its own.
  */
 export async function leastPeak(
   device: Device,
   work: () => void,
   { runs = 7, prepare = () => {} } = {},
 ): Promise<number> {
-  let least = Number.POSITIVE_INFINITY;
-  for (let i = 0; i < runs; ++i) {
-    prepare();
-    const { active } = await settledMemory(device);
-    device.resetPeakMemory();
-    work();
-    await device.synchronize();
-    least = Math.min(least, device.memory().peak - active);
+  setNumThreads(1);
+  try {
+    let least = Number.POSITIVE_INFINITY;
+    for (let i = 0; i < runs; ++i) {
+      prepare();
+      const { active } = await settledMemory(device);
+      device.resetPeakMemory();
+      work();
+      await device.synchronize();
+      least = Math.min(least, device.memory().peak - active);
+    }
+    return least;
+  } finally {
+    setNumThreads(Number.MAX_SAFE_INTEGER);
   }
-  return least;
 }
