@@ -12,8 +12,8 @@
 // Predicted for an A100 (312 TFLOP/s bf16), from peers with the same tiles: 8192 tokens, no mask:
 // 160 (D 64), 180 (D 128) and 120 (D 256) TFLOP/s; causal 0.9 of it. f32 on the CUDA cores of an
 // H200 (67 TFLOP/s): 30 TFLOP/s. With bias, ALiBi or segments in 16 bits 0.6 of that (smaller
-// tiles, and some instructions per pair beside 256 of the products), with dropout 0.4. Not yet run
-// on hardware.
+// tiles, and some instructions per pair beside 256 of the products), with dropout 0.4. Those for
+// sm_80 have not yet run on hardware.
 #include <array>
 
 #include "cpp/ops/attention/attention.h"

@@ -10,8 +10,8 @@
 // (backward16.cuh).
 //
 // Predicted for an H200, from mma.sync at about 60 % of the rate of wgmma: bf16, 8192 tokens, no
-// mask: 200 TFLOP/s of 2.5 times the forward's FLOPs at D 64, 170 at D 128, 90 at D 256; f32 20
-// (D 64). Not yet run on hardware.
+// mask: 200 TFLOP/s of 2.5 times the forward's FLOPs at D 64, 170 at D 128, 90 at D 256; f32 20 (D
+// 64). Those for sm_80 have not yet run on hardware.
 #include "cpp/ops/attention/attention_backward.h"
 #include "cuda/attention/backward16.cuh"
 #include "cuda/attention/backward32.cuh"

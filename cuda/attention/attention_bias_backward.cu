@@ -13,7 +13,7 @@
 //
 // Predicted for an H200, bf16, D 128, a bias [1, H, N, N] with B 8: 150 TFLOP/s, about a third of
 // the time of the backward pass; f32 20. A bias with few elements, [1, H, 1, 1] say, is summed by
-// as many blocks and leaves most of the GPU idle. Not yet run on hardware.
+// as many blocks and leaves most of the GPU idle. Right on an H200, not timed there.
 #include "cpp/ops/attention/attention_bias_backward.h"
 #include "cuda/any_element.cuh"
 #include "cuda/attention/backward.cuh"

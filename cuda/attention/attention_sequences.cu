@@ -3,7 +3,7 @@
 // that cuSeqlens leaves out, and see nothing: their outputs are 0.
 //
 // One warp for queries, one for keys; a running maximum over S + 1 numbers, 256 at a time. Cost: a
-// launch and S / 256 reads of latency, about 3 us at S 1000. Not yet run on hardware.
+// launch and S / 256 reads of latency, about 3 us at S 1000. Right on an H200, not timed there.
 #include "cuda/attention/sequences.cuh"
 
 namespace longspan::cuda {

@@ -1,6 +1,6 @@
 // a + b, the sum of two gradients. Two reads and one write: 12 bytes and 1 FLOP per f32 element, 6
-// bytes in 16 bits. An H200 should run it at 90 % of copy speed, 0.35 G f32 elements per ms.
-// Not yet run on hardware.
+// bytes in 16 bits. An H200 should run it at 90 % of copy speed, 0.35 G f32 elements per ms. Right
+// on an H200, not timed there.
 #include "cpp/ops/dense/accumulate.h"
 #include "cuda/elementwise.cuh"
 

@@ -7,8 +7,8 @@
 // Sums are taken in another order than the CPU's: the two disagree where u falls within rounding
 // (about 1e-14) of a boundary. A row that cannot be drawn from, which the CPU refuses, gets class
 // -1. Cost, V classes: two reads of the row and V exponentials in f64; top-p without a small k
-// sorts the row. Bound by launches: an expected 10 us on an H200 for a row of 50000. Not yet run on
-// hardware.
+// sorts the row. Bound by launches: an expected 10 us on an H200 for a row of 50000. Right on an
+// H200; times: bench/results/nvidia-h200.json.
 #include <algorithm>
 
 #include "cpp/core/philox.h"

@@ -6,7 +6,8 @@
 // Between f32 and the 16-bit floats groups are converted in registers; rarer pairs, and f64, share
 // one kernel.
 //
-// H200: 90 % of 4.3 TB/s when contiguous, 70 % through tiles. Not yet run on hardware.
+// H200: 90 % of 4.3 TB/s when contiguous, 70 % through tiles. Right on an H200; times:
+// bench/results/nvidia-h200.json.
 #include <utility>
 
 #include "cpp/ops/dense/copy.h"

@@ -4,7 +4,7 @@
 // down a line beside its neighbours'. A long line is cut into pieces whose sums are taken first,
 // and a piece starts from the sum of those before it. Pieces depend on the shape alone. Cost: one
 // read and one write, with pieces two reads. 80 to 90 % of copy speed is expected of an H200, of
-// two thirds of it with pieces. Not yet run on hardware.
+// two thirds of it with pieces. Right on an H200, not timed there.
 #include <algorithm>
 
 #include "cpp/ops/dense/cumsum.h"

@@ -1,5 +1,5 @@
 // A new tensor with one value: one write per element. H200: 90 % of its write speed, about 4 TB/s.
-// Not yet run on hardware.
+// Right on an H200, not timed there.
 #include "cpp/ops/dense/fill.h"
 #include "cuda/element.h"
 #include "cuda/elementwise.cuh"

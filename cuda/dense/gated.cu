@@ -1,7 +1,7 @@
 // Gated activations: two operands and one result, 12 bytes per f32 element, 6 in 16 bits; backward
 // three and two, 20 and 10 bytes, the activation evaluated again instead of being stored. H200: 90
-// % of copy speed in f32, in 16 bits about 75 %, erf being 40 instructions. Not yet run on
-// hardware.
+// % of copy speed in f32, in 16 bits about 75 %, erf being 40 instructions. Right on an H200, not
+// timed there.
 #include <utility>
 
 #include "cpp/ops/dense/gated.h"

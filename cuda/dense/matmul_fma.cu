@@ -1,13 +1,14 @@
 // matmul of f32 on the CUDA cores: every product and sum is f32, in the order of k.
 //
 // Algorithm: a thread holds 8x8 sums (4x4 in smaller tiles) in quads of 4 consecutive rows and
-// columns; slices of K lie in shared memory with K as the slow axis, so that a quad is
-// one access of 16 bytes. While one slice is multiplied the next is on its way through registers,
-// which is also where a k-major operand is transposed (Volkov and Demmel 2008, "Benchmarking GPUs
-// to tune dense linear algebra"). Any strides; runs of 16 bytes where the operand allows it. Cost:
-// 2 M N K FLOPs; bytes: y once, a and b once per column or row of tiles. Prediction for an H200 (67
-// TFLOP/s of f32 FMA): 0.75 of it at 4096^3, 2.7 ms; thin products at 0.8 of 4.3 TB/s. Not yet run
-// on hardware.
+// columns; slices of K lie in shared memory with K as the slow axis, so that a quad is one access
+// of 16 bytes. While one slice is multiplied the next is on its way through registers, which is
+// also where a k-major operand is transposed (Volkov and Demmel 2008, "Benchmarking GPUs to tune
+// dense linear algebra"). Any strides; runs of 16 bytes where the operand allows it. Cost: 2 M N K
+// FLOPs; bytes: y once, a and b once per column or row of tiles. Prediction for an H200 (67 TFLOP/s
+// of f32 FMA): 0.75 of it at 4096^3, 2.7 ms; thin products at 0.8 of 4.3 TB/s. Measured there
+// (bench/results/nvidia-h200.json): 34 TFLOP/s at 4096^3, 36 at 8192^3, three quarters of what
+// PyTorch reached: short of the prediction, not yet explained.
 #include "cuda/dense/matmul_epilogue.cuh"
 #include "cuda/dense/matmul_kernels.h"
 #include "cuda/dense/matmul_pipeline.cuh"

@@ -13,7 +13,8 @@
 //
 // Prediction for an H200: mma.sync reaches about 0.6 of the 790 TFLOP/s that wgmma does, so about
 // 450 TFLOP/s at 4096^3 (0.31 ms), half of it with tf32; with M = 16 rows the bytes of b decide,
-// 0.8 of 4.3 TB/s. Not yet run on hardware.
+// 0.8 of 4.3 TB/s. Measured there (bench/results/nvidia-h200.json): 148 TFLOP/s with tf32, thin
+// products at 2.1 TB/s. The large tile of 16-bit floats has not yet run on hardware.
 #include "cuda/dense/matmul_epilogue.cuh"
 #include "cuda/dense/matmul_kernels.h"
 #include "cuda/dense/matmul_pipeline.cuh"

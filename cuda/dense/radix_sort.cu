@@ -5,8 +5,8 @@
 // of the warps before it. Atomics only count, so the order is that of the input.
 //
 // Per pass 12 bytes read and 8 written per element: an H200 should sort 16 M pairs by 32 bits in
-// about 1 ms, half of it scattered writes. Small sorts cost their launches, 3 per 8 bits. Not yet
-// run on hardware.
+// about 1 ms, half of it scattered writes. Small sorts cost their launches, 3 per 8 bits. Right on
+// an H200; times: bench/results/nvidia-h200.json.
 #include <algorithm>
 #include <cstddef>
 

@@ -2,7 +2,7 @@
 // of cpp/cpu/dense/random.simd.cc, none of them fused. One write of the output, 40 integer
 // multiplications per 4 elements, for normal numbers 60 more FLOPs. A kernel per distribution, the
 // type of y is a branch. H200: uniform 85 % of write speed in f32 and 50 % in 16 bits, normal about
-// 40 %. Not yet run on hardware.
+// 40 %. Right on an H200, not timed there.
 #include "cpp/ops/dense/random.h"
 #include "cuda/any_element.cuh"
 #include "cuda/elementwise.cuh"

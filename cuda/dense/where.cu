@@ -1,5 +1,5 @@
 // Selection by a mask, moving bits. Both operands are read whatever the condition: 13 bytes per f32
-// element. H200: 90 % of copy speed. Not yet run on hardware.
+// element. H200: 90 % of copy speed. Right on an H200, not timed there.
 #include "cpp/ops/dense/where.h"
 #include "cuda/element.h"
 #include "cuda/elementwise.cuh"

@@ -12,7 +12,8 @@
 // kmeansUpdate: one block, 6 k D numbers of each head. commitmentDistance: a warp per token, a read
 // of x and of its centroid; backward a write of x.
 //
-// Sums of a cluster are f32 here and f64 on the CPU. Not yet run on hardware.
+// Sums of a cluster are f32 here and f64 on the CPU. Right on an H200; times:
+// bench/results/nvidia-h200.json.
 #include <algorithm>
 
 #include "cpp/core/philox.h"

@@ -2,7 +2,7 @@
 // a time for its logit; then each thread adds up elements of the values. Windows longer than
 // kStepLogits are taken in pieces, whose sums are rescaled by the running maximum. 2 W (D + Dv)
 // FLOPs a token and each element of the window read once: bound by latency for one token, some 10
-// us on an H200 for a window of 128. Not yet run on hardware.
+// us on an H200 for a window of 128. Right on an H200, not timed there.
 #include "cpp/ops/sparse/routing_step.h"
 #include "cuda/context.h"
 #include "cuda/dispatch.cuh"

@@ -66,8 +66,9 @@ struct Array {
     t.dtype = type;
     const int64_t width = view.shape[view.rank - 1], rows = width == 0 ? 0 : view.numel() / width;
     for (int i = 0; i + 1 < view.rank; ++i) t.stride[i] = view.stride[i] / width * (width + pad);
-    narrow.assign((static_cast<size_t>(rows * (width + pad) + shift) + 1) * sizeOf(type),
-                  std::byte{0xff});
+    // To whole runs of 16 bytes, as the library's allocator gives memory.
+    const size_t bytes = (static_cast<size_t>(rows * (width + pad) + shift) + 1) * sizeOf(type);
+    narrow.assign((bytes + 15) / 16 * 16, std::byte{0xff});
     for (int64_t r = 0; r < rows; ++r) {
       for (int64_t c = 0; c < width; ++c) {
         putElement(narrow, static_cast<size_t>(shift + r * (width + pad) + c), type,
