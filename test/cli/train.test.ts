@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import * as fs from 'node:fs';
+import { loadTensors } from 'longspan';
 import { root } from '../root.js';
 import { temporaryDirectory } from '../temporary.js';
 import { longspan, program } from './run.js';
@@ -54,22 +55,42 @@ describe('train and generate', () => {
     expect(longspan([...args, '-n', '200', '--window']).code).toBe(0);
   });
 
-  test('a reformer trains, resumes bit for bit and writes text', () => {
-    const out = at('reformer');
-    const own = ['--chunk', '8', '--buckets', '8', '--rounds', '2'];
+  test.each([
+    ['reformer', 'Reformer', ['--chunk', '8', '--buckets', '8', '--rounds', '2'], []],
+    [
+      'routing-transformer',
+      'Routing Transformer',
+      ['--clusters', '4', '--window', '8', '--routed-heads', '1', '--local-window', '8'],
+      ['centroids', 'average_sums', 'average_counts'],
+    ],
+  ])('a %s trains, resumes bit for bit and writes text', async (name, title, own, state) => {
+    const out = at(name);
     const stray = longspan(['train', at('texts'), ...tiny, ...own, '-o', out]);
     expect(stray.code).toBe(1);
-    expect(stray.err).toMatch(/belongs to --model reformer/);
-    const args = ['train', at('texts'), ...tiny, '-m', 'reformer', ...own];
+    expect(stray.err).toMatch(new RegExp(`belongs to --model ${name}`));
+    const args = ['train', at('texts'), ...tiny, '-m', name, ...own];
     const whole = ['--steps', '8', '--eval-every', '4', '--keep', '9'];
     const first = longspan([...args, ...whole, '-o', out]);
-    expect(first.err).toMatch(/model +Reformer[\s\S]*this Reformer/);
+    expect(first.err).toMatch(new RegExp(`model +${title}[\\s\\S]*this ${title}`));
     expect(first.code).toBe(0);
     fs.mkdirSync(`${out}-again`);
     fs.copyFileSync(`${out}/step-000004.safetensors`, `${out}-again/step-000004.safetensors`);
     expect(longspan(['train', '--resume', '-o', `${out}-again`]).code).toBe(0);
     const weights = (dir: string) => fs.readFileSync(`${dir}/model.safetensors`);
     expect(weights(`${out}-again`).equals(weights(out))).toBe(true);
+
+    // What mechanisms remember is among the weights, and moved after the checkpoint.
+    const [early, late] = await Promise.all(
+      ['step-000004', 'model'].map((file) => loadTensors(`${out}/${file}.safetensors`)),
+    );
+    const bits = (tensors: typeof early, kept: string) => {
+      const found = Object.entries(tensors ?? {}).filter(([key]) =>
+        key.endsWith(`mechanisms.1.${kept}`),
+      );
+      expect(found).toHaveLength(1);
+      return found[0]?.[1].dataSync();
+    };
+    for (const kept of state) expect(bits(early, kept)).not.toEqual(bits(late, kept));
 
     const write = ['generate', '-c', out, '-p', 'the ', '-n', '20', '--seed', '3'];
     const text = longspan(write);

@@ -9,6 +9,7 @@ import {
   tidy,
 } from 'longspan';
 import { expectClose, values } from '../support/compare.js';
+import { testDevices } from '../support/devices.js';
 
 const model = (options: Partial<RoutingTransformerOptions> = {}) =>
   new RoutingTransformer({
@@ -56,6 +57,18 @@ describe('RoutingTransformer', () => {
       };
       expect(loss(1)).toBeGreaterThan(loss(0) + 0.01);
     }
+  });
+
+  test.each(testDevices())('all of it is made on %s, and trains there', (device) => {
+    const generator = new Generator(1, device);
+    const m = model({ device, generator });
+    const ids = tokens(2, 29, 3).to(device);
+    const [before] = [...m.namedBuffers()].filter(([name]) => name.endsWith('centroids'));
+    const [, centroids] = before as [string, Tensor];
+    expect(centroids.device.type).toBe(device);
+    const first = values(centroids);
+    m.loss(ids, ids).backward();
+    expect(values(centroids)).not.toEqual(first);
   });
 
   test('a configuration is JSON, and bad options are typed errors', () => {

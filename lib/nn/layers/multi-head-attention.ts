@@ -102,7 +102,6 @@ export class MultiHeadAttention extends Module {
     checkHeads({ dModel, heads, kvHeads, headDim });
     const made = layerOptions(options);
     const mechanism = options.mechanism ?? new SoftmaxAttention();
-    this.mechanism = mechanism;
     this.#heads = mechanism.sharedKeys ? [heads, kvHeads] : [heads, kvHeads, kvHeads];
     const rows = this.#heads.reduce((n, part) => n + part) * headDim;
     this.dModel = dModel;
@@ -110,6 +109,7 @@ export class MultiHeadAttention extends Module {
     this.kvHeads = kvHeads;
     this.headDim = headDim;
     this.inProjWeight = parameter(full([rows, dModel], 0, made));
+    this.mechanism = mechanism.to(this.inProjWeight.device);
     initialise.xavierUniform(this.inProjWeight, made.generator && { generator: made.generator });
     this.inProjBias = bias ? parameter(full([rows], 0, made)) : null;
     this.outProj = new Linear(heads * headDim, dModel, { ...made, bias });
