@@ -36,14 +36,18 @@ export function checkOptions(operator: string, options: object, allowed: readonl
 }
 
 /**
- * Refuses sizes that are not whole numbers from 1 on.
+ * Refuses sizes that are not whole numbers from `least` on.
  *
  * @throws ArgumentError ERR_VALUE that names the size
  */
-export function checkSizes(operator: string, sizes: Readonly<Record<string, unknown>>): void {
+export function checkSizes(
+  operator: string,
+  sizes: Readonly<Record<string, unknown>>,
+  least = 1,
+): void {
   for (const [name, size] of Object.entries(sizes)) {
-    if (Number.isSafeInteger(size) && (size as number) >= 1) continue;
-    const remedy = 'Use a whole number from 1 on';
+    if (Number.isSafeInteger(size) && (size as number) >= least) continue;
+    const remedy = `Use a whole number from ${least} on`;
     throw new ArgumentError('ERR_VALUE', operator, name, show(size), remedy);
   }
 }

@@ -17,6 +17,7 @@ export {
   lshAttentionLse,
 } from './lsh-attention.js';
 export { type LshBucketsOptions, lshBuckets, lshRotations } from './lsh-buckets.js';
+export { LshCache, type LshCacheOptions, lshStep } from './lsh-step.js';
 export { type RoutingAttentionOperatorOptions, routingAttention } from './routing-attention.js';
 export { RoutingCache, type RoutingCacheOptions, routingStep } from './routing-step.js';
 export {

@@ -5,7 +5,6 @@ import { ArgumentError } from '../core/errors.js';
 import type { Generator } from '../core/generator.js';
 import { checkOptions, checkSizes } from '../core/options.js';
 import type { Tensor } from '../core/tensor.js';
-import { rmsNorm } from '../dense/rms-norm.js';
 import { bucketSort } from './bucket-sort.js';
 import { bucketFactors, lshBuckets } from './lsh-buckets.js';
 import {
@@ -13,6 +12,7 @@ import {
   type SortedTokens,
   sortedAttention,
 } from './sorted-attention.js';
+import { unitKeys } from './unit-keys.js';
 
 /** Conventions of published codes. */
 export type LshPreset = 'trax' | 'lucidrains';
@@ -98,18 +98,16 @@ export function lshAttentionLse(
   const { chunking = 'bucket', sameBucket = true, lengths = null } = given;
   const { self = 'lastResort', selfPenalty, duplicates = 'corrected' } = given;
   checkSizes('lshAttention', { chunk });
-  const dim = qk.shape[3] ?? 1;
-  const { scale = 1 / Math.sqrt(dim) } = given;
   const global = chunking === 'global';
-  // Unit keys are those of root mean square 1 by sqrt(D), which the scale takes over.
-  const keys = rmsNorm(qk, null, { eps: preset === 'trax' ? 1e-6 : 1e-12 });
+  const eps = preset === 'trax' ? 1e-6 : 1e-12;
+  const { keys, scale } = unitKeys(qk, { scale: given.scale, eps });
   const reach = { chunk, back, forward };
   return sortedAttention(qk, keys, v, {
     ...{ queries: sortedBuckets(qk, given, global), causal, self, duplicates, returnRoundLse },
     pattern: global
       ? { kind: 'global', ...reach, sameGroup: sameBucket }
       : { kind: 'chunk', ...reach },
-    scale: scale / Math.sqrt(dim),
+    scale,
     ...(selfPenalty !== undefined && { selfPenalty }),
     ...(global && lengths && { lengths }),
   });

@@ -15,7 +15,6 @@ import { equal, greater, greaterEqual, less, logicalNot, logicalOr } from '../de
 import { concat } from '../dense/concat.js';
 import { addSlices, indexSelect } from '../dense/index-select.js';
 import { maximum } from '../dense/maximum.js';
-import { rmsNorm } from '../dense/rms-norm.js';
 import { expand, sum } from '../dense/sum.js';
 import { where } from '../dense/where.js';
 import { bucketSort } from './bucket-sort.js';
@@ -25,6 +24,7 @@ import {
   type SortedTokens,
   sortedAttention,
 } from './sorted-attention.js';
+import { unitKeys } from './unit-keys.js';
 
 /** Options of {@link routingAttention}. */
 export interface RoutingAttentionOperatorOptions
@@ -140,17 +140,10 @@ function checkTokens(q: Tensor, k: Tensor | null, v: Tensor, causal: boolean): v
 
 /** @internal Keys, the scale for them, and what becomes of a token's pair with itself. */
 export function keysOf(q: Tensor, k: Tensor | null, options: RoutingAttentionOperatorOptions) {
-  const dim = q.shape[3] as number;
-  const { scale = 1 / Math.sqrt(dim), selfPenalty = lastResort } = options;
-  // Unit keys are those of root mean square 1 by sqrt(D), which the scale takes over.
-  return k
-    ? { keys: k, scale, self: options.self ?? ('ordinary' as const), selfPenalty }
-    : {
-        keys: rmsNorm(q, null, { eps: 1e-12 }),
-        scale: scale / Math.sqrt(dim),
-        self: options.self ?? ('lastResort' as const),
-        selfPenalty,
-      };
+  const { scale = 1 / Math.sqrt(q.shape[3] as number), selfPenalty = lastResort } = options;
+  const { keys, ...unit } = k ? { keys: k, scale } : unitKeys(q, { scale });
+  const self = options.self ?? (k ? ('ordinary' as const) : ('lastResort' as const));
+  return { keys, ...unit, self, selfPenalty };
 }
 
 type Checked = RoutingAttentionOperatorOptions & { window: number; causal: boolean };

@@ -111,6 +111,9 @@ export interface SortedAttentionOptions {
   scale?: number;
 }
 
+/** @internal */
+export const defaultSelfPenalty = 1000;
+
 type PatternFields = Record<'chunk' | 'back' | 'forward' | 'window', number> & {
   sameGroup: boolean;
 };
@@ -197,7 +200,7 @@ export function sortedAttention(
     ...ranks,
     causal,
     self: options.self ?? 'ordinary',
-    selfPenalty: options.selfPenalty ?? 1000,
+    selfPenalty: options.selfPenalty ?? defaultSelfPenalty,
     duplicates: options.duplicates ?? 'counted',
     scale: options.scale ?? 1 / Math.sqrt(q.shape?.at(-1) || 1),
   };

@@ -48,6 +48,14 @@ const programs: Record<string, string> = {
     const row = () => random(1, 1, 310, 4);
     return [routingStep(row(), row(), row(), random(1, 1, 4), cache)];
   })()`,
+  'hashing step': `(() => {
+    const cache = new LshCache({
+      batch: 1, heads: 1, capacity: 310, buckets: 2, rounds: 2, chunk: 300, keyDim: 4, device: cuda,
+    });
+    const rotations = random(1, 2, 4, 1);
+    const step = (n) => lshStep(random(1, 1, n, 4), random(1, 1, n, 4), rotations, cache);
+    return [step(1), step(309)];
+  })()`,
 };
 
 interface Run {

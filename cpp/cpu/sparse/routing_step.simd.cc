@@ -1,14 +1,10 @@
-// A head per item, its tokens one after another: the window's keys are read for the logits, its
-// values for the output, 2 W (D + Dv) FLOPs a token.
+// A head per item, its tokens one after another; each is a row of sorted attention (sorted_row.h)
+// over the ring of its cluster, so that a step's bits are those of the parallel form. The window's
+// rows are read once, 2 W (D + Dv) FLOPs a token.
 #include "cpp/ops/sparse/routing_step.h"
 
-#include <algorithm>
-#include <cmath>
-#include <cstring>
-#include <limits>
-
 #include "cpp/cpu/element.h"
-#include "cpp/cpu/sparse/token_rows.h"
+#include "cpp/cpu/sparse/sorted_row.h"
 
 namespace longspan::cpu::LONGSPAN_LEVEL {
 namespace {
@@ -26,52 +22,69 @@ void keepToken(const TensorView& from, int64_t b, int64_t h, int64_t t, const Te
   });
 }
 
+// Rings [B, H, clusters, window, D] with the slots of all clusters as rows: [B, H, rows, D].
+TensorView slotRows(const TensorView& rings) {
+  TensorView rows = rings;
+  rows.rank = 4;
+  rows.shape[2] = rings.shape[2] * rings.shape[3];
+  rows.shape[3] = rings.shape[4];
+  rows.stride[2] = rings.stride[3];
+  rows.stride[3] = rings.stride[4];
+  return rows;
+}
+
+// Takes token t of head (b, h) in, and gives what it then sees.
+template <class Row>
+void routeToken(const ops::RoutingStep& p, const ops::SortedAttentionProblem& problem,
+                const PairTerms& terms, const TensorView& keys, const TensorView& values, int64_t b,
+                int64_t h, int64_t t, Row& row) {
+  const int64_t line = b * p.q.shape[1] + h, at = line * p.q.shape[2] + t;
+  const int64_t clusters = p.clusters(), window = p.window();
+  const auto inside = [=](int64_t cluster) { return cluster >= 0 && cluster < clusters; };
+  int32_t* counts = p.counts.data<int32_t>() + line * clusters;
+  const int64_t keyCluster = p.keyClusters.data<int32_t>()[at],
+                cluster = p.queryClusters.data<int32_t>()[at];
+  if (inside(keyCluster)) {
+    const int64_t slot = (line * clusters + keyCluster) * window + counts[keyCluster]++ % window;
+    keepToken(p.k, b, h, t, p.keys, slot);
+    keepToken(p.v, b, h, t, p.values, slot);
+  }
+  row.start(p.q, b, h, t);
+  if (inside(cluster)) {
+    const int64_t count = counts[cluster];
+    row.round(
+        terms, problem, keys, values, Places{std::max<int64_t>(0, count - window), count},
+        keyCluster == cluster ? count - 1 : -1,
+        [&](int64_t rank) { return cluster * window + rank % window; }, [](int64_t) { return 1; });
+  }
+  row.finish(p.o);
+}
+
+int64_t rowFloats(const ops::RoutingStep& p) {
+  return dispatchRow(p.q.dtype, [&](auto* row) {
+    return std::remove_pointer_t<decltype(row)>::floats(p.q.shape[3], p.v.shape[3]);
+  });
+}
+
 }  // namespace
 
+size_t routingStepWorkspace(const ops::RoutingStep& p, int threads) {
+  return static_cast<size_t>(threads * rowFloats(p)) * sizeof(float);
+}
+
 Status routingStep(const ops::RoutingStep& p, Context& context) {
-  const int64_t heads = p.q.shape[1], tokens = p.q.shape[2], dim = p.q.shape[3];
-  const int64_t valueDim = p.v.shape[3], clusters = p.clusters(), window = p.window();
-  const auto inside = [=](int64_t cluster) { return cluster >= 0 && cluster < clusters; };
-  withArithmetic(p.q.dtype, [&](auto zero) {
-    using A = decltype(zero);
-    const A scale = static_cast<A>(p.scale), own = static_cast<A>(-p.selfPenalty);
+  const int64_t heads = p.q.shape[1], tokens = p.q.shape[2];
+  const ops::SortedAttentionProblem problem = stepProblem(1, p.scale, p.lastResort, p.selfPenalty);
+  const PairTerms terms(problem);
+  const TensorView keys = slotRows(p.keys), values = slotRows(p.values);
+  const int64_t floats = rowFloats(p);
+  dispatchRow(p.q.dtype, [&](auto* type) {
+    using Row = std::remove_pointer_t<decltype(type)>;
     context.pool.forEach(p.q.shape[0] * heads, [&](int64_t line, int thread) {
-      const int64_t b = line / heads, h = line % heads;
-      A* logits = reinterpret_cast<A*>(context.workspace.data) + thread * window;
-      int32_t* counts = p.counts.data<int32_t>() + line * clusters;
-      Chunk<A> queryScratch, rowScratch, outScratch;
+      Scratch scratch{reinterpret_cast<float*>(context.workspace.data) + thread * floats};
+      Row row(scratch, p.q.shape[3], p.v.shape[3]);
       for (int64_t t = 0; t < tokens; ++t) {
-        const int64_t keyCluster = p.keyClusters.data<int32_t>()[line * tokens + t],
-                      cluster = p.queryClusters.data<int32_t>()[line * tokens + t];
-        int64_t self = -1;
-        if (inside(keyCluster)) {
-          const int64_t slot = counts[keyCluster]++ % window,
-                        row = (line * clusters + keyCluster) * window + slot;
-          keepToken(p.k, b, h, t, p.keys, row);
-          keepToken(p.v, b, h, t, p.values, row);
-          if (keyCluster == cluster && p.lastResort) self = slot;
-        }
-        const int64_t first = (line * clusters + cluster) * window;
-        const int64_t seen = inside(cluster) ? std::min<int64_t>(counts[cluster], window) : 0;
-        const A* query = tokenRow(p.q, b, h, t, queryScratch.data);
-        A most = -std::numeric_limits<A>::infinity(), total = 0;
-        for (int64_t i = 0; i < seen; ++i) {
-          const A* key = loadChunk(p.keys, (first + i) * dim, 1, dim, rowScratch.data);
-          logits[i] = i == self ? own : scale * dot(query, key, dim);
-          most = std::max(most, logits[i]);
-        }
-        const int64_t to = (line * tokens + t) * valueDim;
-        A* out = chunkTarget(p.o, to, outScratch.data);
-        std::fill_n(out, valueDim, A{0});
-        for (int64_t i = 0; i < seen; ++i) {
-          const A weight = std::exp(logits[i] - most);
-          const A* value =
-              loadChunk(p.values, (first + i) * valueDim, 1, valueDim, rowScratch.data);
-          for (int64_t d = 0; d < valueDim; ++d) out[d] += weight * value[d];
-          total += weight;
-        }
-        for (int64_t d = 0; d < valueDim && seen > 0; ++d) out[d] /= total;
-        storeChunk(p.o, to, valueDim, out);
+        routeToken(p, problem, terms, keys, values, line / heads, line % heads, t, row);
       }
     });
   });

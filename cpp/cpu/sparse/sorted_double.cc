@@ -11,6 +11,34 @@ namespace {
 
 constexpr double kHiddenLogit = -std::numeric_limits<double>::infinity();
 
+// The logit of a pair, but for the rounds in which it is seen.
+double logitOf(const ops::SortedAttentionProblem& p, const Row& q, const Row& k, bool isSelf) {
+  const double x = p.scale * dot(q, k);
+  if (!isSelf) return x;
+  switch (p.self) {
+    case ops::SortedSelf::hidden:
+      return kHiddenLogit;
+    case ops::SortedSelf::lastResort:
+      return -p.selfPenalty;
+    case ops::SortedSelf::penalised:
+      return x - p.selfPenalty;
+    default:
+      return x;
+  }
+}
+
+// Takes a logit into a row's maximum and sum; what is summed beside them is rescaled.
+template <class F>
+void addLogit(double x, double& maximum, double& sum, F&& rescale) {
+  if (x > maximum) {
+    const double factor = sum == 0 ? 0 : std::exp(maximum - x);
+    sum *= factor;
+    rescale(factor);
+    maximum = x;
+  }
+  sum += std::exp(x - maximum);
+}
+
 // The pairs of one head with their logits.
 struct SortedPairs {
   const ops::SortedAttentionProblem& p;
@@ -29,12 +57,8 @@ struct SortedPairs {
                                    : int64_t{1} << 30) {}
 
   double logit(int64_t i, int64_t j) const {
-    double x = p.scale * dot(Row(p.q, b, h, i), Row(p.k, b, sharedHead, j));
-    if (i == j) {
-      if (p.self == ops::SortedSelf::hidden) return kHiddenLogit;
-      if (p.self == ops::SortedSelf::lastResort) x = -p.selfPenalty;
-      if (p.self == ops::SortedSelf::penalised) x -= p.selfPenalty;
-    }
+    const double x = logitOf(p, Row(p.q, b, h, i), Row(p.k, b, sharedHead, j), i == j);
+    if (x == kHiddenLogit) return x;
     return x - logDuplicates(p, places, i, j);
   }
   // d logit / d product.
@@ -102,20 +126,11 @@ void sortedAttentionDouble(const ops::SortedAttention& p, const int32_t* all, Co
         if (x == kHiddenLogit) return;
         const auto at = static_cast<size_t>(i);
         const Row out(p.o, b, h, i);
-        const auto add = [x](double& m, double& s, auto&& rescale) {
-          if (x > m) {
-            const double factor = s == 0 ? 0 : std::exp(m - x);
-            s *= factor;
-            rescale(factor);
-            m = x;
-          }
-          s += std::exp(x - m);
-        };
-        add(maximum[at], sum[at], [&](double factor) {
+        addLogit(x, maximum[at], sum[at], [&](double factor) {
           for (int64_t d = 0; d < out.dim; ++d) out[d] *= factor;
         });
         addTo(out, std::exp(x - maximum[at]), Row(p.v, b, pairs.sharedHead, j));
-        if (p.withRoundLse) add(one[at], total[at], [](double) {});
+        if (p.withRoundLse) addLogit(x, one[at], total[at], [](double) {});
       });
       for (int64_t i = 0; p.withRoundLse && i < p.queries(); ++i) {
         const auto at = static_cast<size_t>(i);
@@ -170,6 +185,33 @@ void sortedAttentionBackwardDouble(const ops::SortedAttentionBackward& p, const 
       }
     }
   });
+}
+
+void DoubleRow::start(const TensorView& q, int64_t b, int64_t h, int64_t token) {
+  q_ = &q;
+  b_ = b;
+  h_ = h;
+  token_ = token;
+  maximum_ = kHiddenLogit;
+  sum_ = 0;
+  for (double& x : out_) x = 0;
+}
+
+void DoubleRow::add(const ops::SortedAttentionProblem& p, const TensorView& k, const TensorView& v,
+                    int64_t row, int64_t count, bool isSelf) {
+  const double x = logitOf(p, Row(*q_, b_, h_, token_), Row(k, b_, h_, row), isSelf) -
+                   std::log(static_cast<double>(count));
+  const Row value(v, b_, h_, row);
+  addLogit(x, maximum_, sum_, [&](double factor) {
+    for (int64_t d = 0; d < value.dim; ++d) out_[d] *= factor;
+  });
+  const double weight = std::exp(x - maximum_);
+  for (int64_t d = 0; d < value.dim; ++d) out_[d] += weight * value[d];
+}
+
+void DoubleRow::finish(const TensorView& o) {
+  const Row out(o, b_, h_, token_);
+  for (int64_t d = 0; d < out.dim; ++d) out[d] = sum_ == 0 ? 0 : out_[d] / sum_;
 }
 
 }  // namespace longspan::cpu

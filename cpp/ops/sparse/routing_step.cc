@@ -48,10 +48,8 @@ Status RoutingStep::validate() {
   return {};
 }
 
-// Logits of a window, per thread.
 size_t RoutingStep::workspace(int threads) const {
-  const size_t element = q.dtype == DType::f64 ? sizeof(double) : sizeof(float);
-  return static_cast<size_t>(threads) * static_cast<size_t>(window()) * element;
+  return cpu::routingStepWorkspaceByLevel()(*this, threads);
 }
 
 LONGSPAN_OPERATOR(RoutingStep, routingStep);

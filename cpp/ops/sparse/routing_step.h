@@ -50,5 +50,6 @@ struct RoutingStep {
 }  // namespace longspan::ops
 
 namespace longspan::cpu {
+LONGSPAN_BY_LEVEL(size_t, routingStepWorkspace, const ops::RoutingStep&, int)
 LONGSPAN_CPU_KERNEL(ops::RoutingStep, routingStep)
 }  // namespace longspan::cpu

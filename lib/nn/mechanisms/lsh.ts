@@ -3,8 +3,7 @@ import { Generator } from '../../core/generator.js';
 import { checkOptions } from '../../core/options.js';
 import { keep } from '../../core/scope.js';
 import type { Tensor } from '../../core/tensor.js';
-import { slice } from '../../core/views.js';
-import { lshAttention, lshRotations } from '../../sparse/index.js';
+import { LshCache, lshAttention, lshRotations, lshStep } from '../../sparse/index.js';
 import { bucketFactors } from '../../sparse/lsh-buckets.js';
 import { checkSizes } from '../layers/options.js';
 import {
@@ -17,7 +16,6 @@ import {
   type StateShape,
 } from '../mechanism.js';
 import { registerMechanism } from './registry.js';
-import { SequenceState } from './sequence-state.js';
 
 /** Options of {@link LshAttention}. */
 export interface LshAttentionOptions {
@@ -53,6 +51,7 @@ export class LshAttention extends Mechanism {
   readonly causality: Causality;
   override readonly random = true;
   override readonly decodes: boolean;
+  override readonly capturable: boolean;
   override readonly sharedKeys = true;
   readonly #options: LshAttentionOptions;
   /** Rotations of `eval()`, by the shape and place they are for. */
@@ -67,6 +66,7 @@ export class LshAttention extends Mechanism {
     this.#options = { ...options };
     this.causality = causal ? 'causal' : 'full';
     this.decodes = causal;
+    this.capturable = causal;
   }
 
   /** Keys are made of `q`; `k` is not read. */
@@ -82,16 +82,21 @@ export class LshAttention extends Mechanism {
     });
   }
 
-  /** Every step computes the whole sequence again. */
   override initState(shape: StateShape): MechanismState {
-    return this.decodes ? new SequenceState() : super.initState(shape);
+    if (!this.decodes) return super.initState(shape);
+    const { buckets, rounds = 4, evalRounds = rounds, chunk = 64 } = this.#options;
+    const { batch, heads, capacity, keyDim, valueDim, dtype, device } = shape;
+    return new LshCache({
+      ...{ batch, heads, capacity, buckets, rounds: evalRounds, chunk },
+      ...{ keyDim, valueDim, dtype, device },
+    });
   }
 
+  /** With the rotations of `eval()`. */
   override step(q: Tensor, k: Tensor, v: Tensor, state: MechanismState): Tensor {
-    if (!(state instanceof SequenceState)) return super.step(q, k, v, state);
-    const [queries, values] = state.append(q, v) as [Tensor, Tensor];
-    const n = queries.dim(2);
-    return slice(this.forward(queries, queries, values), 2, n - q.dim(2), n);
+    if (!(state instanceof LshCache)) return super.step(q, k, v, state);
+    const { scale } = this.#options;
+    return lshStep(q, v, this.#fixed(q), state, scale !== undefined ? { scale } : {});
   }
 
   config(): MechanismConfig {

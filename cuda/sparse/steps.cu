@@ -1,0 +1,237 @@
+// routingStep and lshStep: a block per head, its tokens one after another. A token joins its group
+// in every round (of routing there is one), then sees the last keys of its groups: rows of the
+// group's own ring, or rows of the cache that the group's list names. A warp takes a key at a time
+// for its logit; lane s looks the key up in what round s sees, where duplicates are corrected. Then
+// each thread adds up elements of the values. Keys are taken in pieces of kStepLogits, whose sums
+// are rescaled by the running maximum (Milakov and Gimelshein 2018), the rounds one after another.
+//
+// 2 W (D + Dv) FLOPs for a token that sees W keys in all rounds, each element read once: bound by
+// latency for one token, some 10 us on an H200 for a window of 128; predicted are 40 us for lists
+// of 4 rounds with 128 keys each. Rings: right on an H200, not timed there. Lists: not yet run on
+// hardware.
+#include "cpp/ops/sparse/lsh_step.h"
+#include "cpp/ops/sparse/routing_step.h"
+#include "cuda/context.h"
+#include "cuda/dispatch.cuh"
+#include "cuda/sparse/token_rows.cuh"
+
+namespace longspan::cuda {
+namespace {
+
+constexpr int kStepThreads = 256, kStepWarps = kStepThreads / 32, kStepLogits = 256;
+constexpr int kMostStepRounds = 32;  // a lane each
+static_assert(ops::kMostRoutedDim <= kStepThreads, "a thread per element of the output");
+
+struct StepJob {
+  TokenRows q, k, v;                       // k and v: for rings alone
+  TokenRows keys, values;                  // rings as rows, or the cache
+  AnyElements o;                           // [B, H, T, Dv]
+  int32_t* counts;                         // [B, H, rounds, groups]
+  int32_t* lists;                          // [B, H, rounds, groups, slots]; null: rings
+  const int32_t* lengths;                  // [B], with lists: tokens in the cache
+  const int32_t *queryGroups, *keyGroups;  // [B, H, rounds, T]
+  int64_t groups, chunk, back;
+  int rounds, slots;
+  float scale, own;
+  bool lastResort, attends;
+};
+
+// Ranks [begin, end) of a group, which is the at-th of all.
+struct SeenRanks {
+  int64_t at;
+  int begin, end;
+};
+
+__device__ __forceinline__ SeenRanks seenRanks(const StepJob& job, int64_t line, int64_t t,
+                                               int round) {
+  const int64_t groups = line * job.rounds + round;
+  const int64_t group = job.queryGroups[groups * job.q.n + t];
+  if (group < 0 || group >= job.groups) return {0, 0, 0};
+  const int64_t at = groups * job.groups + group;
+  const int end = job.counts[at];
+  int64_t begin = max(0, end - job.slots);
+  if (job.lists != nullptr) begin = max(begin, ((end - 1) / job.chunk - job.back) * job.chunk);
+  return {at, static_cast<int>(begin), end};
+}
+
+// Whether the list has `position` among its ranks, at which positions ascend.
+__device__ __forceinline__ bool isListed(const StepJob& job, SeenRanks seen, int position) {
+  int low = seen.begin, high = seen.end;
+  while (low < high) {
+    const int middle = low + (high - low) / 2;
+    if (job.lists[seen.at * job.slots + middle % job.slots] < position) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return low < seen.end && job.lists[seen.at * job.slots + low % job.slots] == position;
+}
+
+__global__ void __launch_bounds__(kStepThreads) stepKernel(const __grid_constant__ StepJob job) {
+  LONGSPAN_SHARED(shared);
+  float* const logits = reinterpret_cast<float*>(shared + kTeamScratch);  // [kStepLogits]
+  int* const rows = reinterpret_cast<int*>(logits + kStepLogits);         // [kStepLogits]
+  float* const query = reinterpret_cast<float*>(rows + kStepLogits);      // [dim]
+  Team team(kStepThreads, shared);
+  const int thread = static_cast<int>(threadIdx.x), lane = thread % 32, warp = thread / 32;
+  const int64_t b = blockIdx.y, h = blockIdx.x, line = b * job.q.heads + h;
+  const int64_t dim = job.q.dim, valueDim = job.values.dim, tokens = job.q.n;
+  const auto inside = [&](int64_t group) { return group >= 0 && group < job.groups; };
+  for (int64_t t = 0; t < tokens; ++t) {
+    const int64_t position = job.lists != nullptr ? job.lengths[b] - tokens + t : 0;
+    const int64_t out = (line * tokens + t) * valueDim;
+    if (position < 0 || position >= job.keys.n) {  // the cache had no room
+      if (job.attends && thread < valueDim) job.o.store(out + thread, NAN);
+      continue;
+    }
+    const int64_t queryRow = job.q.at(b, h, t);
+    for (int64_t d = thread; d < dim; d += kStepThreads) query[d] = job.q.load(queryRow, d);
+    if (job.lists == nullptr) {
+      const int64_t group = job.keyGroups[line * tokens + t];
+      if (inside(group)) {
+        const int64_t slot = group * job.slots + job.counts[line * job.groups + group] % job.slots;
+        const int64_t keyRow = job.k.at(b, h, t), valueRow = job.v.at(b, h, t);
+        const int64_t keySlot = job.keys.at(b, h, slot), valueSlot = job.values.at(b, h, slot);
+        for (int64_t d = thread; d < dim; d += kStepThreads) {
+          job.keys.elements.store(keySlot + d, job.k.load(keyRow, d));
+        }
+        for (int64_t d = thread; d < valueDim; d += kStepThreads) {
+          job.values.elements.store(valueSlot + d, job.v.load(valueRow, d));
+        }
+      }
+    }
+    __syncthreads();  // everybody has read the count
+    if (thread < job.rounds) {
+      const int64_t round = line * job.rounds + thread;
+      const int64_t group = job.keyGroups[round * tokens + t];
+      if (inside(group)) {
+        const int64_t at = round * job.groups + group;
+        const int before = job.counts[at];
+        if (job.lists != nullptr) {
+          job.lists[at * job.slots + before % job.slots] = static_cast<int>(position);
+        }
+        job.counts[at] = before + 1;
+      }
+    }
+    __syncthreads();  // counts, lists and rows are there
+    if (!job.attends) continue;
+    const bool corrects = job.rounds > 1;
+    SeenRanks ofLane{0, 0, 0};  // what round `lane` sees
+    if (corrects && lane < job.rounds) ofLane = seenRanks(job, line, t, lane);
+    float most = -INFINITY, total = 0, sum = 0;
+    for (int round = 0; round < job.rounds; ++round) {
+      const SeenRanks seen = seenRanks(job, line, t, round);
+      const int64_t groupAt = (line * job.rounds + round) * tokens + t;
+      const int64_t firstRow = job.queryGroups[groupAt] * static_cast<int64_t>(job.slots);
+      const bool ownGroup = job.lastResort && job.keyGroups[groupAt] == job.queryGroups[groupAt];
+      for (int piece = seen.begin; piece < seen.end; piece += kStepLogits) {
+        const int count = min(kStepLogits, seen.end - piece);
+        for (int i = warp; i < count; i += kStepWarps) {
+          const int rank = piece + i, slot = rank % job.slots;
+          const int row = job.lists != nullptr ? job.lists[seen.at * job.slots + slot]
+                                               : static_cast<int>(firstRow) + slot;
+          const int64_t keyRow = job.keys.at(b, h, row);
+          float product = 0;
+          for (int64_t d = lane; d < dim; d += 32) product += query[d] * job.keys.load(keyRow, d);
+          product = warpSum(product);
+          float logit = ownGroup && rank == seen.end - 1 ? job.own : job.scale * product;
+          if (corrects) logit -= logf(warpSum(isListed(job, ofLane, row) ? 1.0f : 0.0f));
+          if (lane == 0) {
+            logits[i] = logit;
+            rows[i] = row;
+          }
+        }
+        __syncthreads();
+        float here = -INFINITY;
+        for (int i = thread; i < count; i += kStepThreads) here = fmaxf(here, logits[i]);
+        here = fmaxf(most, team.all(here, Larger{}));
+        const float shrink = most == -INFINITY ? 0.0f : expf(most - here);
+        most = here;
+        total *= shrink;
+        sum *= shrink;
+        for (int i = 0; i < count; ++i) {
+          const float weight = expf(logits[i] - most);
+          total += weight;
+          if (thread < valueDim) {
+            sum += weight * job.values.load(job.values.at(b, h, rows[i]), thread);
+          }
+        }
+        __syncthreads();  // logits and rows have been read
+      }
+    }
+    if (thread < valueDim) job.o.store(out + thread, total > 0 ? sum / total : 0.0f);
+  }
+}
+
+Status launchSteps(const StepJob& job, const TensorView& q, Context& context) {
+  if (q.shape[0] * q.shape[1] * q.shape[2] == 0) return {};
+  const dim3 grid(static_cast<uint32_t>(q.shape[1]), static_cast<uint32_t>(q.shape[0]));
+  const size_t bytes =
+      kTeamScratch + static_cast<size_t>(2 * kStepLogits + q.shape[3]) * sizeof(float);
+  return launched(launch(stepKernel, grid, dim3(kStepThreads), bytes, context.stream, job));
+}
+
+// Rings [B, H, groups, slots, D] as rows.
+TokenRows ringRows(const TensorView& rings) {
+  TensorView rows = rings;
+  rows.rank = 4;
+  rows.shape[2] = rings.shape[2] * rings.shape[3];
+  rows.shape[3] = rings.shape[4];
+  rows.stride[2] = rings.stride[3];
+  rows.stride[3] = rings.stride[4];
+  return TokenRows(rows);
+}
+
+Status routingStep(const ops::RoutingStep& p, Context& context) {
+  StepJob job{};
+  job.q = TokenRows(p.q);
+  job.k = TokenRows(p.k);
+  job.v = TokenRows(p.v);
+  job.keys = ringRows(p.keys);
+  job.values = ringRows(p.values);
+  job.o = AnyElements(p.o);
+  job.counts = p.counts.data<int32_t>();
+  job.queryGroups = p.queryClusters.data<int32_t>();
+  job.keyGroups = p.keyClusters.data<int32_t>();
+  job.groups = p.clusters();
+  job.rounds = 1;
+  job.slots = static_cast<int>(p.window());
+  job.scale = static_cast<float>(p.scale);
+  job.own = static_cast<float>(-p.selfPenalty);
+  job.lastResort = p.lastResort;
+  job.attends = true;
+  return launchSteps(job, p.q, context);
+}
+
+Status lshStep(const ops::LshStep& p, Context& context) {
+  if (p.rounds() > kMostStepRounds) {
+    return Status(Code::failed, "lists", std::to_string(p.rounds()) + " rounds",
+                  "Use at most " + std::to_string(kMostStepRounds) + " rounds on a GPU");
+  }
+  StepJob job{};
+  job.q = TokenRows(p.q);
+  job.keys = TokenRows(p.keys);
+  job.values = TokenRows(p.values);
+  if (p.attends) job.o = AnyElements(p.o);
+  job.counts = p.counts.data<int32_t>();
+  job.lists = p.lists.data<int32_t>();
+  job.lengths = p.lengths.data<int32_t>();
+  job.queryGroups = job.keyGroups = p.buckets.data<int32_t>();
+  job.groups = p.bucketCount();
+  job.chunk = p.chunk;
+  job.back = p.back;
+  job.rounds = static_cast<int>(p.rounds());
+  job.slots = static_cast<int>(p.slots());
+  job.scale = static_cast<float>(p.scale);
+  job.own = static_cast<float>(-p.selfPenalty);
+  job.lastResort = true;
+  job.attends = p.attends;
+  return launchSteps(job, p.q, context);
+}
+
+LONGSPAN_CUDA_OPERATOR(RoutingStep, routingStep);
+LONGSPAN_CUDA_OPERATOR(LshStep, lshStep);
+
+}  // namespace
+}  // namespace longspan::cuda
