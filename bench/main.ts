@@ -89,13 +89,17 @@ async function main(): Promise<void> {
   const earlier =
     values.merge && existsSync(out) ? (JSON.parse(readFileSync(out, 'utf8')) as BenchFile) : null;
   const result = earlier ? merge(earlier, file) : file;
+  for (const { figures } of groups) {
+    if (figures) result.figures = { ...result.figures, ...figures(result.rows) };
+  }
   writeFileSync(out, `${JSON.stringify(result, null, 1)}\n`);
   console.log(`written to ${path.relative(process.cwd(), out)}`);
-  for (const { name, picture } of groups) {
-    if (!picture) continue;
-    const at = out.replace(/(\.json)?$/, `-${name}.svg`);
-    writeFileSync(at, renderCurveSvg(picture(result.rows, context)));
-    console.log(`written to ${path.relative(process.cwd(), at)}`);
+  for (const { pictures } of groups) {
+    for (const [name, curves] of Object.entries(pictures?.(result.rows, context) ?? {})) {
+      const at = out.replace(/(\.json)?$/, `-${name}.svg`);
+      writeFileSync(at, renderCurveSvg(curves));
+      console.log(`written to ${path.relative(process.cwd(), at)}`);
+    }
   }
 }
 

@@ -62,8 +62,8 @@ export default defineBench({
         .map((n) => forwardAndBackward(context, way, n)),
     );
   },
-  picture(rows, { device }): CurveOptions {
-    return {
+  pictures(rows, { device }): Record<string, CurveOptions> {
+    const memory = {
       title: 'Most memory of attention, forward and backward',
       subtitle: `one head of ${d}, ${device.type === 'cuda' ? 'bf16' : 'f32'}, on ${device.name}`,
       xLabel: 'tokens',
@@ -79,5 +79,6 @@ export default defineBench({
         };
       }),
     };
+    return { 'attention-memory': memory };
   },
 });

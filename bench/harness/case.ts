@@ -23,6 +23,8 @@ export interface Prepared {
    * at most, results included. What run() disposes is freed as soon as the device has no more use for it.
    */
   keep?(): Tensor[];
+  /** Share of what matters that work which looks at a part alone finds; measured once, untimed. */
+  recall?(): number;
   /** Seconds of one run, for work whose time is not that of run() and finish() together. */
   sample?(): Promise<number>;
   dispose?(): void;
@@ -60,8 +62,10 @@ export interface BenchGroup {
   /** File name without extension; what `npm run bench -- NAME` selects by. */
   name: string;
   cases(context: BenchContext): BenchCase[] | Promise<BenchCase[]>;
-  /** A picture of the group's rows, written beside the results under the group's name. */
-  picture?(rows: readonly BenchRow[], context: BenchContext): CurveOptions;
+  /** Pictures of the group's rows, written beside the results, by name. */
+  pictures?(rows: readonly BenchRow[], context: BenchContext): Record<string, CurveOptions>;
+  /** Numbers that follow from the group's rows together, kept with them. */
+  figures?(rows: readonly BenchRow[]): Record<string, number>;
 }
 
 export function defineBench(group: BenchGroup): BenchGroup {

@@ -17,6 +17,8 @@ export interface BenchRow {
   tokensPerSecond?: number;
   /** Device memory that one run held at most, beside what lived before it. */
   peakBytes?: number;
+  /** Share found by work that looks at a part alone. */
+  recall?: number;
   /** Median over rounds of the achieved rate over the ceiling measured in the same round. */
   fractionOfCeiling?: number;
   /** Its name in the file's `ceilings`. */
@@ -50,6 +52,8 @@ export interface BenchFile {
   /** Medians of the ceilings (`ceilings.ts`), by number of threads. */
   ceilings: Record<string, Record<string, number>>;
   rows: BenchRow[];
+  /** What follows from several rows together, such as exponents of growth, by name. */
+  figures?: Record<string, number>;
 }
 
 /** What identifies a row in another file. */
@@ -70,6 +74,7 @@ export function merge(earlier: BenchFile, later: BenchFile): BenchFile {
   return {
     ...later,
     ceilings: { ...earlier.ceilings, ...later.ceilings },
+    ...(earlier.figures && { figures: { ...earlier.figures, ...later.figures } }),
     rows: [...earlier.rows.filter((row) => !measured.has(keyOf(row))), ...later.rows],
   };
 }

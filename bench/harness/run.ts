@@ -29,6 +29,7 @@ interface Running {
   threads: number;
   work: Timed;
   peakBytes?: number;
+  recall?: number;
   samples: number[];
   walls: number[];
   fractions: number[];
@@ -69,6 +70,7 @@ export async function runCases(
     const threads = onGpu ? 0 : setNumThreads(spec.threads ?? info.threads);
     const prepared = spec.prepare();
     const peakBytes = await peakOf(prepared, device);
+    const recall = prepared.recall?.();
     const coldL2 = onGpu && options.coldL2 === true && isCold(spec, prepared);
     const work = await timed(prepared, device, {
       sampleSeconds: options.sampleSeconds,
@@ -79,6 +81,7 @@ export async function runCases(
       spec: coldL2 ? { ...spec, shape: `${spec.shape}, cold L2` } : spec,
       ...{ threads, work },
       ...(peakBytes !== undefined && { peakBytes }),
+      ...(recall !== undefined && { recall }),
       ...{ samples: [], walls: [], fractions: [], peerSamples: [], ratios: [] },
     };
     for (let round = 0; round < options.rounds; round++) await sample(running, ceilings, measured);
@@ -151,7 +154,7 @@ function ceilingOf(spec: BenchCase, ceilings: Ceilings): string | null {
 }
 
 function rowOf(running: Running, ceilings: Ceilings): BenchRow {
-  const { spec, threads, peakBytes, samples, fractions, peerSamples, ratios } = running;
+  const { spec, threads, peakBytes, recall, samples, fractions, peerSamples, ratios } = running;
   const seconds = median(samples);
   const ceiling = ceilingOf(spec, ceilings);
   return {
@@ -164,6 +167,7 @@ function rowOf(running: Running, ceilings: Ceilings): BenchRow {
     ...(spec.flops ? { flopsPerSecond: spec.flops / seconds } : {}),
     ...(spec.bytes ? { bytesPerSecond: spec.bytes / seconds } : {}),
     ...(peakBytes === undefined ? {} : { peakBytes }),
+    ...(recall === undefined ? {} : { recall }),
     ...(spec.tokens ? { tokensPerSecond: spec.tokens / seconds } : {}),
     ...(ceiling ? { fractionOfCeiling: median(fractions), ceiling } : {}),
     ...(spec.peer && ratios.length > 0

@@ -32,6 +32,7 @@ export function formatRow(row: BenchRow): string {
       : `${(100 * row.fractionOfCeiling).toFixed(0)} % ${row.ceiling}`;
   const memory =
     row.peakBytes === undefined ? '' : `${(row.peakBytes / 1e6).toFixed(2)} MB at most`;
+  const recall = row.recall === undefined ? '' : `${(100 * row.recall).toFixed(1)} % found`;
   const peer = row.peer
     ? `${row.peer.ratio.toFixed(2)}x ${row.peer.name} (${row.peer.quartiles.map((q) => q.toFixed(2)).join(' to ')})`
     : '';
@@ -43,6 +44,6 @@ export function formatRow(row: BenchRow): string {
     (row.wallSeconds === undefined ? '' : formatSeconds(row.wallSeconds)).padStart(10),
     rate.padStart(14),
     fraction.padStart(11),
-    [memory, peer].filter((text) => text !== '').join('  '),
+    [memory, recall, peer].filter((text) => text !== '').join('  '),
   ].join('  ');
 }

@@ -4,6 +4,7 @@ import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { readPeerRows, unmatched, withPeers } from '../../bench/harness/peers.js';
 import { type BenchFile, type BenchRow, keyOf, merge } from '../../bench/harness/result.js';
+import { exponent } from '../../bench/harness/statistics.js';
 import { root } from '../root.js';
 import { hasCuda, testDevices } from '../support/devices.js';
 import { temporaryDirectory } from '../temporary.js';
@@ -29,7 +30,9 @@ describe.each(testDevices())('on %s', (device) => {
     expect(run.stderr).toBe('');
     expect(run.status).toBe(0);
     expect(run.stdout).toMatch(/no case for matmul \| bf16 9 x 9 x 9 \| gpu of lost/);
-    const { rows, ceilings, ...file } = JSON.parse(fs.readFileSync(out, 'utf8')) as BenchFile;
+    const { rows, ceilings, figures, ...file } = JSON.parse(
+      fs.readFileSync(out, 'utf8'),
+    ) as BenchFile;
     expect(file.device).toMatch(device === 'cpu' ? /^cpu$/ : /^(emulated|cuda:\d+)$/);
     expect(new Set(rows.map(keyOf)).size).toBe(rows.length);
     const names = new Set(rows.map(({ operator }) => operator));
@@ -55,6 +58,26 @@ describe.each(testDevices())('on %s', (device) => {
     for (const { peakBytes } of memory) expect(peakBytes).toBeGreaterThanOrEqual(4 * 16 * 64 * 2);
     const picture = fs.readFileSync(at(`${device}-attention-memory.svg`), 'utf8');
     expect(picture).toMatch(/^<svg.*Most memory of attention.*tiled.*naive/s);
+    for (const name of ['sparse-time', 'sparse-memory']) {
+      const growth = fs.readFileSync(at(`${device}-${name}.svg`), 'utf8');
+      const exponents = '(exact|LSH|routing): N\\^-?\\d+\\.\\d\\d<.*';
+      expect(growth).toMatch(new RegExp(`^<svg.*${exponents.repeat(3)}`, 's'));
+      for (const way of ['exact', 'LSH', 'routing'])
+        expect(figures?.[`exponent of N, ${name.slice(7)}, ${way}`]).toEqual(expect.any(Number));
+    }
+    for (const way of ['LSH', 'routing']) {
+      const found = rows.filter(({ operator }) => operator === `neighbours, ${way}`);
+      expect(found).toHaveLength(9);
+      for (const { recall } of found) expect(recall).toBeGreaterThan(0);
+      // More rounds, or a longer window, show more.
+      const alike = found.filter(({ shape }) => shape.includes('cosine 0.5'));
+      const shares = alike.map(({ recall = 0 }) => recall);
+      expect(shares).toEqual([...shares].sort((a, b) => a - b));
+      expect(shares[2]).toBeGreaterThan(shares[0] as number);
+      const seen = fs.readFileSync(at(`${device}-${way.toLowerCase()}-recall.svg`), 'utf8');
+      expect(seen).toMatch(/^<svg.*cosine 0\.9.*cosine 0\.7.*cosine 0\.5/s);
+      expect(seen.match(/<circle/g)).toHaveLength(9);
+    }
     const product = rows.find(({ shape }) => shape === gemm.shape);
     expect(product?.peer?.name).toBe('fast');
     expect(product?.peers?.map(({ name }) => name)).toEqual(['fast', 'slow']);
@@ -107,6 +130,25 @@ test.each([
 ])('other files are refused: %s', (text, message) => {
   fs.writeFileSync(at('bad.json'), text);
   expect(() => readPeerRows(at('bad.json'))).toThrow(message);
+});
+
+test('exponents of growth', () => {
+  const n = [16, 32, 128];
+  expect(
+    exponent(
+      n,
+      n.map((x) => 3 * x ** 1.5),
+    ),
+  ).toBeCloseTo(1.5, 12);
+  expect(exponent(n, [7, 7, 7])).toBeCloseTo(0, 12);
+});
+
+test('merged results keep figures of earlier ones', () => {
+  const machine = { cpu: 'c', threads: 2, cpuLevel: 'v3' };
+  const file = (figures?: Record<string, number>) =>
+    ({ machine, device: 'cpu', ceilings: {}, rows: [], figures }) as unknown as BenchFile;
+  expect(merge(file({ a: 1, b: 1 }), file({ b: 2 })).figures).toEqual({ a: 1, b: 2 });
+  expect(merge(file({ a: 1 }), file()).figures).toEqual({ a: 1 });
 });
 
 test('results of different devices are not merged', () => {
