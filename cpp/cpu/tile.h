@@ -11,14 +11,17 @@
 
 namespace longspan::cpu::LONGSPAN_LEVEL {
 
+constexpr int64_t roundUp(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
+
 inline constexpr int kTileRows = 4;
 #if defined(LONGSPAN_AVX512) || defined(__aarch64__)
-inline constexpr int kTileVectors = 4;
+#define LONGSPAN_TILE_VECTORS 4
 #elif defined(LONGSPAN_AVX2)
-inline constexpr int kTileVectors = 3;
+#define LONGSPAN_TILE_VECTORS 3
 #else
-inline constexpr int kTileVectors = 2;  // the product needs a register of its own without FMA
+#define LONGSPAN_TILE_VECTORS 2  // the product needs a register of its own without FMA
 #endif
+inline constexpr int kTileVectors = LONGSPAN_TILE_VECTORS;
 
 // Keeps a broadcast in a register: compilers otherwise fold it into every FMA as a memory operand,
 // which costs up to a quarter of the speed.

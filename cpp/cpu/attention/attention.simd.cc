@@ -79,11 +79,11 @@ void writePanel(const Sequence& s, Panel<NR>& panel, int64_t row, float* out) {
   const int64_t valueDim = panel.valueDim, rows = panel.rows;
   panel.normalize();
   if (hasF32Rows(s.o) && valueDim % kLanes == 0) {
-    transposeBlock(panel.ot, width, valueDim, rows, const_cast<float*>(f32Row(s.o, 0, s.head, row)),
-                   s.o.stride[2]);
+    transposeRows(panel.ot, width, valueDim, rows, const_cast<float*>(f32Row(s.o, 0, s.head, row)),
+                  s.o.stride[2]);
   } else {
     const int64_t padded = roundUp(valueDim, kLanes);
-    transposeBlock(panel.ot, width, valueDim, rows, out, padded);
+    transposeRows(panel.ot, width, valueDim, rows, out, padded);
     unpackRows(out, padded, s.o, 0, s.head, row, rows);
   }
   if (s.lse != nullptr) {
@@ -165,7 +165,8 @@ void attendBlock(const ForwardCall& call, const Score& score, const Sequence& s,
     const KeyTile tile{
         j, keys, denseRows(s.k, 0, s.sharedHead, j, keys, block.k, dim, roundUp(keys, rows)),
         denseRows(s.v, 0, s.sharedHead, j, keys, block.v, Panel<NR>::paddedDim(valueDim), keys)};
-    RowsAhead ahead(s.k, s.v, 0, s.sharedHead, j + keys, next, (rows + count - 1) / count);
+    const PageTable::Run run{0, j + keys, next};
+    RowsAhead ahead(s.k, s.v, s.sharedHead, &run, next > 0, (rows + count - 1) / count);
     for (int i = 0; i < count; ++i) {
       if constexpr (Score::kPlain) {
         block.panels[i].step(score, tile, block.p, ahead);

@@ -223,7 +223,7 @@ void queryGradient(const BackwardCall& call, const PanelItem& item, float* scrat
   for (int64_t at = 0; at < layout.dim * kPanelWidth; at += kLanes)
     vstore(sum + at, vload(sum + at) * scale);
   const TensorView gradQ = queryRowsOf(call.gradQ, band);
-  transposeBlock(sum, kPanelWidth, layout.dim, panel.rows, rows, layout.dimLanes);
+  transposeRows(sum, kPanelWidth, layout.dim, panel.rows, rows, layout.dimLanes);
   unpackRows(rows, layout.dimLanes, gradQ, 0, h, row, panel.rows);
   clearRows(gradQ, 0, h, row + panel.rows, end);
 }

@@ -13,15 +13,6 @@
 namespace longspan::cpu::LONGSPAN_LEVEL {
 namespace {
 
-// The bias comes after the softcap, whose slope does not touch its gradient.
-struct BiasScore : GeneralScore {
-  using GeneralScore::GeneralScore;
-  LONGSPAN_INLINE vf below(vf product, vf added, vf m, vf& slope) const {
-    slope = vbroadcast(1.0f);
-    return GeneralScore::below(product, added, m);
-  }
-};
-
 // Steps along an axis of the scores: of an item, and of all items.
 struct Axis {
   int64_t items, steps;
@@ -32,16 +23,21 @@ struct BiasCall {
   const ops::AttentionBiasBackward& p;
   PanelLayout layout;
   TensorView target;
+  GeneralScore score;
   Axis entries, heads, panels, blocks;
 
   explicit BiasCall(const ops::AttentionBiasBackward& params)
       : p(params),
         layout(params),
         target(params.target()),
+        score(params),
         entries(summed(0), p.batch()),
         heads(summed(1), p.queryHeads()),
         panels(summed(2), (p.queries() + kPanelWidth - 1) / kPanelWidth),
-        blocks(summed(3), (p.keys() + kKeyBlock - 1) / kKeyBlock) {}
+        blocks(summed(3), (p.keys() + kKeyBlock - 1) / kKeyBlock) {
+    // The bias comes after the softcap, whose slope does not touch its gradient.
+    score.sloped = false;
+  }
 
   bool summed(int axis) const { return target.stride[axis] == 0 && target.shape[axis] != 1; }
   int64_t items() const { return entries.items * heads.items * panels.items * blocks.items; }
@@ -77,8 +73,8 @@ void addTile(const BiasCall& call, const Terms& terms, const GradientRows& rows,
   const int64_t g = h / (call.p.queryHeads() / call.p.keyHeads());
   const KeyBlock keys = keyBlock(rows, call.layout, g, begin, count, scratch.k, scratch.v);
   const Pairs pairs{&band, h, row, panel.rows, begin, count, keys.padded};
-  if (!scoreGradients(BiasScore(call.p), terms, call.layout, pairs, keys, panel, scratch.p,
-                      scratch.ds, scratch.terms)) {
+  if (!scoreGradients(call.score, terms, call.layout, pairs, keys, panel, scratch.p, scratch.ds,
+                      scratch.terms)) {
     return;
   }
   for (int64_t at = 0; at < count * kPanelWidth; at += kLanes) {

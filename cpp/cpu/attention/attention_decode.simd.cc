@@ -21,56 +21,15 @@ namespace {
 constexpr int64_t kSplitItems = 16;  // work items worth having
 static_assert(ops::AttentionDecode::kSplitStep == kKeyTile);
 
-// Nearly all queries see nearly all keys.
-template <int NR>
-using DecodePanel = Panel<NR, false>;
-
 // Where the rows of a tile lie.
 struct TileRuns {
   int64_t count = 0;
   PageTable::Run at[kKeyTile];
 };
 
-// The rows of the next tile, fetched into the second-level cache behind the products of this one.
-class RunsAhead {
- public:
-  // `each` rows of both views at a time.
-  RunsAhead(const TensorView& k, const TensorView& v, int64_t g, const TileRuns& runs, int64_t each)
-      : runs_(runs), each_(each) {
-    const TensorView* const views[] = {&k, &v};
-    for (int i = 0; i < 2; ++i) {
-      const TensorView& t = *views[i];
-      const auto size = static_cast<int64_t>(sizeOf(t.dtype));
-      rows_[i] = {t.base + (t.offset + g * t.stride[1]) * size, t.stride[0] * size,
-                  t.stride[2] * size, t.stride[3] == 1 ? t.shape[3] * size : 0};
-    }
-  }
-  LONGSPAN_INLINE void fetch() {
-    for (int64_t n = 0; n < each_ && run_ < runs_.count; ++n) {
-      const PageTable::Run& run = runs_.at[run_];
-      for (const Rows& rows : rows_) {
-        const std::byte* row = rows.first + run.entry * rows.entry + (run.row + row_) * rows.row;
-        for (int64_t at = 0; at < rows.bytes; at += 64) __builtin_prefetch(row + at, 0, 2);
-      }
-      if (++row_ < run.count) continue;
-      row_ = 0;
-      ++run_;
-    }
-  }
-
- private:
-  struct Rows {
-    const std::byte* first;
-    int64_t entry, row, bytes;
-  };
-  const TileRuns& runs_;
-  Rows rows_[2] = {};
-  int64_t run_ = 0, row_ = 0, each_;
-};
-
 template <int NR>
 struct DecodePlan {
-  using P = DecodePanel<NR>;
+  using P = Panel<NR>;
   static constexpr int64_t kWidth = P::kWidth;
   int64_t group, lanes, panels, statesFloats, threadFloats;
   ops::DecodeSplits splits;
@@ -97,7 +56,7 @@ struct DecodePlan {
 
 template <int NR>
 struct Decoder {
-  using P = DecodePanel<NR>;
+  using P = Panel<NR>;
   const ops::AttentionDecode& p;
   const DecodePlan<NR> plan;
   std::vector<Band> bands;
@@ -217,7 +176,7 @@ struct Decoder {
       const KeyTile tile{j, count,
                          cacheRows(p.k, g, own, count, keys, dim, roundUp(count, P::kRows)),
                          cacheRows(p.v, g, own, count, values, P::paddedDim(valueDim), count)};
-      RunsAhead ahead(p.k, p.v, g, next, P::kRows);
+      RowsAhead ahead(p.k, p.v, g, next.at, next.count, P::kRows);
       if constexpr (Score::kPlain) {
         panel.step(score, tile, weights, ahead);
       } else {
@@ -264,7 +223,7 @@ struct Decoder {
       panel.sink(logits);
     }
     panel.normalize();
-    transposeBlock(panel.ot, P::kWidth, p.valueDim(), panel.rows, rows, width);
+    transposeRows(panel.ot, P::kWidth, p.valueDim(), panel.rows, rows, width);
     float lse[P::kWidth];
     if (p.lse.defined()) panel.logSumExp(lse);
     forEachRun(g, i, [&](int64_t lane, int64_t queryHead, int64_t token, int64_t count) {

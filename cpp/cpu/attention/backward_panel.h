@@ -69,11 +69,7 @@ inline void preparePanel(const GradientRows& s, const PanelLayout& layout, int64
              panel.rows);
   }
   const auto transpose = [&](HeadRows x, int64_t dim, float* target) {
-    transposeBlock(x.data, x.stride, panel.rows, dim, target, kPanelWidth);
-    const int64_t filled = roundUp(panel.rows, kLanes);
-    for (int64_t d = 0; d < dim && filled < kPanelWidth; ++d) {
-      std::fill(target + d * kPanelWidth + filled, target + (d + 1) * kPanelWidth, 0.0f);
-    }
+    transposeRows(x.data, x.stride, panel.rows, dim, target, kPanelWidth, kPanelWidth);
   };
   transpose(panel.q, layout.dim, panel.qt);
 
@@ -124,10 +120,9 @@ inline KeyBlock keyBlock(const GradientRows& s, const PanelLayout& layout, int64
 // neither of them where no pair is to be seen. `pairs` has the block's keys; scratch: that of
 // Terms.
 template <class Score>
-__attribute__((noinline)) bool scoreGradients(const Score& score, const Terms& terms,
-                                              const PanelLayout& layout, const Pairs& pairs,
-                                              const KeyBlock& keys, const QueryPanel& panel,
-                                              float* p, float* ds, float* scratch) {
+bool scoreGradients(const Score& score, const Terms& terms, const PanelLayout& layout,
+                    const Pairs& pairs, const KeyBlock& keys, const QueryPanel& panel, float* p,
+                    float* ds, float* scratch) {
   const Band& band = *pairs.band;
   TermTiles tiles;
   if constexpr (!Score::kPlain) {
@@ -137,18 +132,13 @@ __attribute__((noinline)) bool scoreGradients(const Score& score, const Terms& t
   }
   LaneBounds bounds;
   const int64_t row = pairs.row, last = row + panel.rows - 1;
-  if (band.first(last) <= keys.begin && band.end(row) >= keys.begin + keys.padded) {
-    weightTile<false>(score, keys.k, layout.dim, keys.begin, keys.padded, panel, bounds,
-                      tiles.added, p, ds);
-  } else {
-    for (int64_t i = 0; i < kPanelWidth; ++i) {
-      bounds.lo[i] = i < panel.rows ? static_cast<int32_t>(band.first(row + i)) : 0;
-      bounds.hi[i] = i < panel.rows ? static_cast<int32_t>(band.end(row + i)) : 0;
-    }
-    weightTile<true>(score, keys.k, layout.dim, keys.begin, keys.padded, panel, bounds, tiles.added,
-                     p, ds);
+  const bool whole = band.first(last) <= keys.begin && band.end(row) >= keys.begin + keys.padded;
+  for (int64_t i = 0; !whole && i < kPanelWidth; ++i) {
+    bounds.lo[i] = i < panel.rows ? static_cast<int32_t>(band.first(row + i)) : 0;
+    bounds.hi[i] = i < panel.rows ? static_cast<int32_t>(band.end(row + i)) : 0;
   }
-  gradientTile<Score>(keys.v, layout.valueDim, keys.padded, panel, tiles.kept, p, ds);
+  weightGradients(score, keys.k, keys.v, layout.dim, layout.valueDim, keys.begin, keys.padded,
+                  panel, whole ? nullptr : &bounds, tiles, p, ds);
   return true;
 }
 

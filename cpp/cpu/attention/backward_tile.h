@@ -32,147 +32,26 @@ struct QueryPanel {
   HeadRows q{}, g{};       // rows of Q and dO
 };
 
-// Intervals of keys seen by the lanes of a panel; null when every lane sees the whole block.
+// Intervals of keys seen by the lanes of a panel.
 struct LaneBounds {
   int32_t lo[kPanelWidth], hi[kPanelWidth];
 };
 
-// Tiles may leave out the last vectors of a panel: NR are computed.
-template <bool kMasked, int NR = kPanelVectors, class Score>
-LONGSPAN_INLINE void weightTile(const Score& score, HeadRows k, int64_t dim, int64_t firstKey,
-                                int64_t keys, const QueryPanel& panel, const LaneBounds& bounds,
-                                TermTile added, float* p, float* slope) {
-  vf lse[NR];
-  for (int v = 0; v < NR; ++v) lse[v] = vload(panel.lse + v * kLanes);
-  for (int64_t j = 0; j < keys; j += kTileRows) {
-    vf c[kTileRows][NR];
-    tileClear(c);
-    tileMultiply<kTileRows, NR>(dim, k.data + j * k.stride, 1, k.stride, panel.qt, kPanelWidth, c);
-#pragma GCC unroll 16
-    for (int r = 0; r < kTileRows; ++r) {
-      const vi key = vbroadcast(static_cast<int32_t>(firstKey + j + r));
-#pragma GCC unroll 16
-      for (int v = 0; v < NR; ++v) {
-        const int64_t at = (j + r) * kPanelWidth + v * kLanes;
-        vf x;
-        if constexpr (Score::kPlain) {
-          x = score.below(c[r][v], lse[v]);
-        } else {
-          vf derivative;
-          x = score.below(c[r][v], vload(added.at + (j + r) * added.step + v * kLanes), lse[v],
-                          derivative);
-          vstore(slope + at, derivative);
-        }
-        x = vexp2Fast(x);
-        if constexpr (kMasked) {
-          const vi seen =
-              (key >= vload(bounds.lo + v * kLanes)) & (key < vload(bounds.hi + v * kLanes));
-          x = vselect(seen, x, vf{});
-        }
-        vstore(p + at, x);
-      }
-    }
-  }
-}
-
-// Of scores that are not plain, ds holds the slopes beforehand, and P becomes P o Z.
+// P^T, times what dropout keeps, and dS^T of `keys` keys, a multiple of kTileRows. Panels whose
+// last vectors are empty compute NR of them. bounds: null where every lane sees every key.
+// backward_tile.simd.cc has the scores and widths there are.
 template <class Score, int NR = kPanelVectors>
-LONGSPAN_INLINE void gradientTile(HeadRows v, int64_t valueDim, int64_t keys,
-                                  const QueryPanel& panel, TermTile kept, float* p, float* ds) {
-  vf delta[NR];
-  for (int n = 0; n < NR; ++n) delta[n] = vload(panel.delta + n * kLanes);
-  for (int64_t j = 0; j < keys; j += kTileRows) {
-    vf c[kTileRows][NR];
-#pragma GCC unroll 16
-    for (int r = 0; r < kTileRows; ++r) {
-#pragma GCC unroll 16
-      for (int n = 0; n < NR; ++n) c[r][n] = Score::kPlain ? -delta[n] : vf{};
-    }
-    tileMultiply<kTileRows, NR>(valueDim, v.data + j * v.stride, 1, v.stride, panel.gt, kPanelWidth,
-                                c);
-#pragma GCC unroll 16
-    for (int r = 0; r < kTileRows; ++r) {
-#pragma GCC unroll 16
-      for (int n = 0; n < NR; ++n) {
-        const int64_t at = (j + r) * kPanelWidth + n * kLanes;
-        const vf weight = vload(p + at);
-        if constexpr (Score::kPlain) {
-          vstore(ds + at, c[r][n] * weight);
-        } else {
-          const vf z = vload(kept.at + (j + r) * kept.step + n * kLanes);
-          vstore(ds + at, (c[r][n] * z - delta[n]) * weight * vload(ds + at));
-          vstore(p + at, weight * z);
-        }
-      }
-    }
-  }
-}
+void weightGradients(const Score& score, HeadRows k, HeadRows v, int64_t dim, int64_t valueDim,
+                     int64_t firstKey, int64_t keys, const QueryPanel& panel,
+                     const LaneBounds* bounds, const TermTiles& terms, float* p, float* ds);
 
 // dQ^T[d][query] += sum over keys of K[key][d] dS^T[key][query]; K's rows are padded to kTileRows.
 template <int NR = kPanelVectors>
-LONGSPAN_INLINE void addQueryGradient(HeadRows k, int64_t dim, int64_t keys, const float* ds,
-                                      float* dqt) {
-  for (int64_t d = 0; d < dim; d += kTileRows) {
-    vf c[kTileRows][NR];
-#pragma GCC unroll 16
-    for (int r = 0; r < kTileRows; ++r) {
-#pragma GCC unroll 16
-      for (int v = 0; v < NR; ++v) c[r][v] = vload(dqt + (d + r) * kPanelWidth + v * kLanes);
-    }
-    tileMultiply<kTileRows, NR>(keys, k.data + d, k.stride, 1, ds, kPanelWidth, c);
-#pragma GCC unroll 16
-    for (int r = 0; r < kTileRows; ++r) {
-#pragma GCC unroll 16
-      for (int v = 0; v < NR; ++v) vstore(dqt + (d + r) * kPanelWidth + v * kLanes, c[r][v]);
-    }
-  }
-}
+void addQueryGradient(HeadRows k, int64_t dim, int64_t keys, const float* ds, float* dqt);
 
-// One column block of NR vectors of acc[key][d] += sum over queries of weight^T[key][query]
-// x[query][d], over the panels of a group.
-template <int NR>
-LONGSPAN_INLINE void addKeyColumns(int64_t keys, int64_t panels, const float* const* weight,
-                                   const HeadRows* x, const int64_t* rows, int64_t d, float* acc,
-                                   int64_t width) {
-  for (int64_t j = 0; j < keys; j += kTileRows) {
-    vf c[kTileRows][NR];
-#pragma GCC unroll 16
-    for (int r = 0; r < kTileRows; ++r) {
-#pragma GCC unroll 16
-      for (int v = 0; v < NR; ++v) c[r][v] = vload(acc + (j + r) * width + d + v * kLanes);
-    }
-    for (int64_t i = 0; i < panels; ++i) {
-      tileMultiply<kTileRows, NR>(rows[i], weight[i] + j * kPanelWidth, 1, kPanelWidth,
-                                  x[i].data + d, x[i].stride, c);
-    }
-#pragma GCC unroll 16
-    for (int r = 0; r < kTileRows; ++r) {
-#pragma GCC unroll 16
-      for (int v = 0; v < NR; ++v) vstore(acc + (j + r) * width + d + v * kLanes, c[r][v]);
-    }
-  }
-}
-
+// acc[key][d] += sum over queries of weight^T[key][query] x[query][d], over the panels of a group.
 // acc has rows of `width` floats, a multiple of kLanes, and so have the rows x.
-inline void addKeyGradient(int64_t keys, int64_t panels, const float* const* weight,
-                           const HeadRows* x, const int64_t* rows, float* acc, int64_t width) {
-  int64_t d = 0;
-  for (; d + kPanelWidth <= width; d += kPanelWidth) {
-    addKeyColumns<kPanelVectors>(keys, panels, weight, x, rows, d, acc, width);
-  }
-  switch ((width - d) / kLanes) {
-    case 3:
-      addKeyColumns<3>(keys, panels, weight, x, rows, d, acc, width);
-      break;
-    case 2:
-      addKeyColumns<2>(keys, panels, weight, x, rows, d, acc, width);
-      break;
-    case 1:
-      addKeyColumns<1>(keys, panels, weight, x, rows, d, acc, width);
-      break;
-    default:
-      break;
-  }
-}
+void addKeyGradient(int64_t keys, int64_t panels, const float* const* weight, const HeadRows* x,
+                    const int64_t* rows, float* acc, int64_t width);
 
 }  // namespace longspan::cpu::LONGSPAN_LEVEL

@@ -11,8 +11,6 @@ struct HeadRows {
   int64_t stride;
 };
 
-constexpr int64_t roundUp(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
-
 // Scratch memory handed out in pieces of whole cache lines; counts alone when there is no memory.
 struct Scratch {
   float* at = nullptr;
@@ -24,58 +22,20 @@ struct Scratch {
   }
 };
 
-// Copies `rows` rows of head (b, h), the i-th being row rowOf(i), to target: `width` floats a row
-// with zeros beyond the head dimension, and zero rows up to `height`.
-template <class RowOf>
-inline void gatherRows(const TensorView& t, int64_t b, int64_t h, int64_t rows, RowOf&& rowOf,
-                       float* target, int64_t width, int64_t height) {
-  const int64_t dim = t.shape[3], step = t.stride[3];
-  dispatchFloating(t.dtype, [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    if constexpr (!std::is_same_v<T, double>) {
-      const T* head = t.data<T>() + b * t.stride[0] + h * t.stride[1];
-      for (int64_t i = 0; i < rows; ++i) {
-        const T* source = head + rowOf(i) * t.stride[2];
-        float* out = target + i * width;
-        int64_t d = 0;
-        if (step == 1) {
-          for (; d + kLanes <= dim; d += kLanes) vstore(out + d, vload(source + d));
-        }
-        for (; d < dim; ++d) out[d] = load(source[d * step]);
-        for (; d < width; ++d) out[d] = 0.0f;
-      }
-    }
-  });
-  std::memset(target + rows * width, 0,
-              static_cast<size_t>((height - rows) * width) * sizeof(float));
-}
-
-// The same for rows [row, row + rows).
-inline void packRows(const TensorView& t, int64_t b, int64_t h, int64_t row, int64_t rows,
-                     float* target, int64_t width, int64_t height) {
-  gatherRows(
-      t, b, h, rows, [row](int64_t i) { return row + i; }, target, width, height);
-}
+// Copies rows of head (b, h) to target: `width` floats a row with zeros beyond the head dimension,
+// and zero rows up to `height`. The i-th row is row positions[i], or row `row` + i.
+void gatherRows(const TensorView& t, int64_t b, int64_t h, int64_t rows, const int32_t* positions,
+                float* target, int64_t width, int64_t height);
+void packRows(const TensorView& t, int64_t b, int64_t h, int64_t row, int64_t rows, float* target,
+              int64_t width, int64_t height);
 
 // Writes rows of f32 to head (b, h).
-inline void unpackRows(const float* source, int64_t width, const TensorView& t, int64_t b,
-                       int64_t h, int64_t row, int64_t rows) {
-  const int64_t dim = t.shape[3], step = t.stride[3];
-  dispatchFloating(t.dtype, [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    if constexpr (!std::is_same_v<T, double>) {
-      T* target = t.data<T>() + b * t.stride[0] + h * t.stride[1] + row * t.stride[2];
-      for (int64_t i = 0; i < rows; ++i, target += t.stride[2]) {
-        const float* in = source + i * width;
-        int64_t d = 0;
-        if (step == 1) {
-          for (; d + kLanes <= dim; d += kLanes) vstore(target + d, vload(in + d));
-        }
-        for (; d < dim; ++d) target[d * step] = store<T>(in[d]);
-      }
-    }
-  });
-}
+void unpackRows(const float* source, int64_t width, const TensorView& t, int64_t b, int64_t h,
+                int64_t row, int64_t rows);
+
+// transposeBlock() of cpp/cpu/tile.h; lanes up to `filled` become 0.
+void transposeRows(const float* source, int64_t sourceRow, int64_t rows, int64_t columns,
+                   float* target, int64_t targetRow, int64_t filled = 0);
 
 inline void clearRows(const TensorView& t, int64_t b, int64_t h, int64_t row, int64_t end) {
   const float zeros[256] = {};

@@ -1,15 +1,19 @@
 // What happens to a product q . k before the softmax. The score of an attention kernel is a policy:
 //
-//   vf below(vf product, vf m);                      // plain: logit - m, both in base 2
-//   vf below(vf product, vf added, vf m);            // others, with what terms.h adds
-//   vf below(vf product, vf added, vf m, vf& slope); // also d logit / d (scale * product), natural
-//   static constexpr bool kPlain;                    // nothing is added, the slope is always 1
+//   vf below(vf product, vf m);            // plain: logit - m, both in base 2
+//   void cap(vf (&products)[MR][NR]);      // others: first what is not linear in a product,
+//   vf below(vf product, vf added, vf m);  // then this, with what terms.h adds,
+//   vf slope(vf product, vf added);        // and d logit / d (scale * product), natural
+//   static constexpr bool kPlain;          // nothing is added, the slope is always 1
 //
 // The factor is applied here, by an FMA with the subtraction, and not to Q beforehand: large logits
 // then cancel before anything is rounded, and forward and backward see the same bits.
 #pragma once
 
+#include <limits>
+
 #include "cpp/cpu/exponential.h"
+#include "cpp/cpu/tile.h"
 #include "cpp/ops/attention/problem.h"
 
 namespace longspan::cpu::LONGSPAN_LEVEL {
@@ -40,27 +44,40 @@ LONGSPAN_INLINE vf vtanhOf(vf x) {
   return (vf)((vi)vselect(x == x, result, x) | ((vi)x & INT32_MIN));
 }
 
-// Every option: scale * q . k, or softcap * tanh(scale * q . k / softcap), and what terms.h adds.
+// Every option: scale * q . k, or softcap * tanh(scale * q . k / softcap), and what is added to it.
 struct GeneralScore {
   static constexpr bool kPlain = false;
-  float factor, cap;
-  bool capped;
-  explicit GeneralScore(const ops::AttentionProblem& p)
-      : factor(static_cast<float>(p.softcap > 0 ? p.scale / p.softcap : p.scale * kLog2E)),
-        cap(static_cast<float>(p.softcap * kLog2E)),
-        capped(p.softcap > 0) {}
-  LONGSPAN_INLINE vf below(vf product, vf added, vf m) const {
-    vf slope;
-    return below(product, added, m, slope);
+  float factor, inner = 0;  // behind the cap and before it
+  bool capped = false;
+  bool sloped = true;                                      // the cap's slope counts
+  float resort = -std::numeric_limits<float>::infinity();  // added below it: without the product
+
+  explicit GeneralScore(double scale) : factor(static_cast<float>(scale * kLog2E)) {}
+  explicit GeneralScore(const ops::AttentionProblem& p) : GeneralScore(p.scale) {
+    if (p.softcap == 0) return;
+    capped = true;
+    inner = static_cast<float>(p.scale / p.softcap);
+    factor = static_cast<float>(p.softcap * kLog2E);
   }
-  LONGSPAN_INLINE vf below(vf product, vf added, vf m, vf& slope) const {
-    if (!capped) {
-      slope = vbroadcast(1.0f);
-      return vfma(product, vbroadcast(factor), added - m);
-    }
-    const vf t = vtanhOf(product * factor);
-    slope = 1.0f - t * t;
-    return vfma(t, vbroadcast(cap), added - m);
+
+  // One copy of the function, in a loop: it is long, and a tile has many vectors.
+  template <int MR, int NR>
+  LONGSPAN_INLINE void cap(vf (&c)[MR][NR]) const {
+    if (!capped) return;
+    vf x[MR * NR];
+#pragma GCC unroll 16
+    for (int i = 0; i < MR * NR; ++i) x[i] = c[i / NR][i % NR];
+#pragma GCC unroll 1
+    for (int i = 0; i < MR * NR; ++i) x[i] = vtanhOf(x[i] * inner);
+#pragma GCC unroll 16
+    for (int i = 0; i < MR * NR; ++i) c[i / NR][i % NR] = x[i];
+  }
+  LONGSPAN_INLINE vf below(vf product, vf added, vf m) const {
+    return vfma(product, vselect(added < resort, vf{}, vbroadcast(factor)), added - m);
+  }
+  LONGSPAN_INLINE vf slope(vf product, vf added) const {
+    const vf one = vbroadcast(1.0f);
+    return vselect(added < resort, vf{}, capped && sloped ? one - product * product : one);
   }
 };
 

@@ -27,7 +27,6 @@ using ops::Matmul;
 using ops::MatmulShape;
 
 constexpr int64_t ceilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
-constexpr int64_t roundUp(int64_t a, int64_t b) { return ceilDiv(a, b) * b; }
 
 // Below this many FLOPs an item is not worth handing to another thread.
 constexpr int64_t kSmallItem = 1 << 20;

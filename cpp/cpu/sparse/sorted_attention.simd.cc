@@ -62,10 +62,9 @@ struct SortedForwardCall {
 };
 
 // One head's panels.
-template <class Score>
 class SortedHeadPanels {
  public:
-  SortedHeadPanels(const SortedForwardCall& call, const Score& score, int64_t b, int64_t h,
+  SortedHeadPanels(const SortedForwardCall& call, const GeneralScore& score, int64_t b, int64_t h,
                    int thread)
       : call_(call),
         score_(score),
@@ -103,8 +102,7 @@ class SortedHeadPanels {
                 return Range{0, kUnbounded};
               }); },
         [&](const GlobalKeys& keys, int64_t count) {
-          const auto rowOf = [&](int64_t j) { return std::max(keys.position[j], 0); };
-          pack(rowOf, count, 0);
+          pack(keys.row, count, 0);
           step(panel, KeyTile{0, count, keyRows(0), valueRows(0)},
                call_.terms.tiles(lanes_, places_, keys, count, roundUp(count, kRowPadding),
                                  memory_.terms));
@@ -125,11 +123,10 @@ class SortedHeadPanels {
   HeadRows valueRows(int64_t slot) const {
     return {memory_.v[slot], roundUp(call_.p.valueDim(), kRowPadding)};
   }
-  template <class RowOf>
-  void pack(RowOf&& rowOf, int64_t count, int64_t slot) {
+  void pack(const int32_t* rows, int64_t count, int64_t slot) {
     const int64_t padded = roundUp(count, kRowPadding);
-    gatherRows(call_.p.k, b_, shared_, count, rowOf, memory_.k[slot], call_.p.dim(), padded);
-    gatherRows(call_.p.v, b_, shared_, count, rowOf, memory_.v[slot],
+    gatherRows(call_.p.k, b_, shared_, count, rows, memory_.k[slot], call_.p.dim(), padded);
+    gatherRows(call_.p.v, b_, shared_, count, rows, memory_.v[slot],
                roundUp(call_.p.valueDim(), kRowPadding), padded);
   }
 
@@ -140,18 +137,13 @@ class SortedHeadPanels {
     panel.valueDim = call_.p.valueDim();
     panel.qt = memory_.qt;
     panel.ot = memory_.ot;
-    gatherRows(
-        call_.p.q, b_, h_, lanes_.rows, [&](int64_t i) { return lanes_.order[i]; }, memory_.rows,
-        dim, lanes_.rows);
+    gatherRows(call_.p.q, b_, h_, lanes_.rows, lanes_.order, memory_.rows, dim, lanes_.rows);
     panel.start(HeadRows{memory_.rows, dim}, lanes_.rows, boundsOf);
   }
 
-  struct NothingAhead {
-    void fetch() {}
-  };
   template <int NR>
   void step(Panel<NR>& panel, const KeyTile& tile, const TermTiles& terms) {
-    NothingAhead ahead;
+    RowsAhead ahead;
     panel.step(score_, tile, memory_.p, ahead, terms);
   }
 
@@ -164,11 +156,11 @@ class SortedHeadPanels {
       const int64_t begin = keys_.begin + t * kSortedKeys, slot = t % kKeptTiles;
       const int64_t count = std::min(kSortedKeys, keys_.end - begin);
       if (kept_[slot] != t) {
-        pack([&](int64_t j) { return order_[begin + j]; }, count, slot);
+        pack(order_ + begin, count, slot);
         kept_[slot] = t;
       }
       TermTiles terms;
-      if constexpr (!Score::kPlain) {
+      if (call_.p.hasTerms()) {
         // Keys behind the last that is seen need no terms.
         const int64_t seen = std::min(count, lanes_.end - begin);
         terms = call_.terms.tiles(lanes_, places_, order_ + begin, seen,
@@ -208,7 +200,7 @@ class SortedHeadPanels {
       }
     }
     const int64_t padded = roundUp(valueDim, kLanes);
-    transposeBlock(panel.ot, width, valueDim, rows, memory_.rows, padded);
+    transposeRows(panel.ot, width, valueDim, rows, memory_.rows, padded);
     float lse[width];
     if (call_.p.withRoundLse) panel.logSumExp(lse);
     for (int64_t i = 0; i < rows; ++i) {
@@ -237,7 +229,7 @@ class SortedHeadPanels {
   }
 
   const SortedForwardCall& call_;
-  const Score& score_;
+  const GeneralScore& score_;
   const int64_t b_, h_, shared_;
   const SortedPlaces places_;
   const SortedRows out_;
@@ -306,18 +298,16 @@ Status sortedAttention(const ops::SortedAttention& p, Context& context) {
                 -std::numeric_limits<float>::infinity());
   }
   const int64_t heads = p.queryHeads();
-  dispatchSorted(p, [&](auto score) {
-    forEachSortedBlock(
-        p, heads, context,
-        [&](int64_t b, int64_t h, int64_t r, int64_t begin, int64_t end, int thread) {
-          SortedHeadPanels panels(call, score, b, h, thread);
-          if (p.isGlobal()) {
-            panels.global(r);
-          } else {
-            panels.groups(r, begin, end);
-          }
-        });
-  });
+  const GeneralScore score = sortedScore(p);
+  forEachSortedBlock(p, heads, context,
+                     [&](int64_t b, int64_t h, int64_t r, int64_t begin, int64_t end, int thread) {
+                       SortedHeadPanels panels(call, score, b, h, thread);
+                       if (p.isGlobal()) {
+                         panels.global(r);
+                       } else {
+                         panels.groups(r, begin, end);
+                       }
+                     });
   context.pool.forEach(p.batch() * heads, [&](int64_t item, int) {
     finishSortedHead(call, item / heads, item % heads);
   });

@@ -105,11 +105,10 @@ void prepareSortedRows(const SortedBackwardCall& call, int64_t b, int64_t h, int
 }
 
 // One head's panels.
-template <class Score>
 class SortedHeadGradients {
  public:
-  SortedHeadGradients(const SortedBackwardCall& call, const Score& score, int64_t b, int64_t h,
-                      int thread)
+  SortedHeadGradients(const SortedBackwardCall& call, const GeneralScore& score, int64_t b,
+                      int64_t h, int thread)
       : call_(call),
         score_(score),
         b_(b),
@@ -148,8 +147,7 @@ class SortedHeadGradients {
         for (int64_t t = 0; t < kSpanTiles; ++t) {
           if (!packed_[t]) continue;
           const int64_t at = first + t * kSortedKeys;
-          release(memory_.tiles[t], std::min(kSortedKeys, last - at),
-                  [&](int64_t j) { return round.keyOrder[at + j]; });
+          release(memory_.tiles[t], std::min(kSortedKeys, last - at), round.keyOrder + at);
         }
       }
     }
@@ -159,14 +157,13 @@ class SortedHeadGradients {
     forEachGlobalPanel(
         call_.p, b_, h_, r, places_, lanes_, [&] { start(); },
         [&](const GlobalKeys& keys, int64_t count) {
-          const auto rowOf = [&](int64_t j) { return std::max(keys.position[j], 0); };
           const SortedBackwardMemory::Tile& tile = memory_.tiles[0];
-          pack(tile, count, rowOf);
+          pack(tile, count, keys.row);
           const int64_t padded = roundUp(count, kTileRows);
           const TermTiles terms =
               call_.terms.tiles(lanes_, places_, keys, count, padded, memory_.terms);
-          products<false, kSortedVectors>(tile, 0, count, terms);
-          release(tile, count, rowOf);
+          products<kSortedVectors>(tile, 0, count, nullptr, terms);
+          release(tile, count, keys.row);
         },
         [&] { finish(); });
   }
@@ -177,27 +174,20 @@ class SortedHeadGradients {
     const SortedWidths& w = call_.w;
     const int64_t rows = lanes_.rows;
     panel_.rows = rows;
-    const auto rowOf = [&](int64_t i) { return lanes_.order[i]; };
     const auto transpose = [&](const float* x, int64_t stride, int64_t dim, float* target) {
-      transposeBlock(x, stride, rows, dim, target, kPanelWidth);
-      const int64_t filled = roundUp(rows, kLanes);
-      for (int64_t d = 0; d < dim && filled < kPanelWidth; ++d) {
-        std::fill(target + d * kPanelWidth + filled, target + (d + 1) * kPanelWidth, 0.0f);
-      }
+      transposeRows(x, stride, rows, dim, target, kPanelWidth, kPanelWidth);
     };
-    gatherRows(call_.p.q, b_, h_, rows, rowOf, memory_.q, w.dimLanes, rows);
+    gatherRows(call_.p.q, b_, h_, rows, lanes_.order, memory_.q, w.dimLanes, rows);
     transpose(memory_.q, w.dimLanes, w.dim, memory_.qt);
     if (call_.p.gradO.defined()) {
-      gatherRows(call_.p.gradO, b_, h_, rows, rowOf, memory_.g, w.valueLanes, rows);
+      gatherRows(call_.p.gradO, b_, h_, rows, lanes_.order, memory_.g, w.valueLanes, rows);
     } else {
       std::fill_n(memory_.g, kPanelWidth * w.valueLanes, 0.0f);
     }
     for (int64_t i = 0; i < kPanelWidth; ++i) {
       memory_.delta[i] = i < rows ? delta_[lanes_.order[i]] : 0.0f;
       memory_.lse[i] = i < rows ? lse_[lanes_.order[i]] : kNothing;
-      if constexpr (!Score::kPlain) {
-        if (i < rows) weighAlone(i);
-      }
+      if (i < rows) weighAlone(i);
     }
     transpose(memory_.g, w.valueLanes, w.valueDim, memory_.gt);
     std::memset(memory_.dqt, 0, static_cast<size_t>(w.dimRows * kPanelWidth) * sizeof(float));
@@ -218,29 +208,27 @@ class SortedHeadGradients {
   // dQ of the lanes goes to its rows.
   void finish() {
     const SortedWidths& w = call_.w;
-    transposeBlock(memory_.dqt, kPanelWidth, w.dim, lanes_.rows, memory_.q, w.dimLanes);
+    transposeRows(memory_.dqt, kPanelWidth, w.dim, lanes_.rows, memory_.q, w.dimLanes);
     const auto scale = static_cast<float>(call_.p.scale);
     for (int64_t i = 0; i < lanes_.rows; ++i) {
       addRow(gradQ_.row(lanes_.order[i]), scale, memory_.q + i * w.dimLanes, w.dim);
     }
   }
 
-  template <class RowOf>
-  void pack(const SortedBackwardMemory::Tile& tile, int64_t count, RowOf&& rowOf) {
+  void pack(const SortedBackwardMemory::Tile& tile, int64_t count, const int32_t* rows) {
     const SortedWidths& w = call_.w;
     const int64_t padded = roundUp(count, kTileRows);
-    gatherRows(call_.p.k, b_, shared_, count, rowOf, tile.k, w.dimRows, padded);
-    gatherRows(call_.p.v, b_, shared_, count, rowOf, tile.v, w.valueDim, padded);
+    gatherRows(call_.p.k, b_, shared_, count, rows, tile.k, w.dimRows, padded);
+    gatherRows(call_.p.v, b_, shared_, count, rows, tile.v, w.valueDim, padded);
     std::memset(tile.gradK, 0, static_cast<size_t>(padded * w.dimLanes) * sizeof(float));
     std::memset(tile.gradV, 0, static_cast<size_t>(padded * w.valueLanes) * sizeof(float));
   }
 
-  template <class RowOf>
-  void release(const SortedBackwardMemory::Tile& tile, int64_t count, RowOf&& rowOf) {
+  void release(const SortedBackwardMemory::Tile& tile, int64_t count, const int32_t* rows) {
     const SortedWidths& w = call_.w;
     const auto scale = static_cast<float>(call_.p.scale);
     for (int64_t j = 0; j < count; ++j) {
-      const int64_t position = rowOf(j);
+      const int64_t position = rows[j];
       addRow(gradK_.row(position), scale, tile.gradK + j * w.dimLanes, w.dim);
       addRow(gradV_.row(position), 1.0f, tile.gradV + j * w.valueLanes, w.valueDim);
     }
@@ -248,28 +236,26 @@ class SortedHeadGradients {
 
   void panel(const SortedRound& round, int64_t first, int64_t last) {
     start();
+    std::memcpy(bounds_.lo, lanes_.lo, sizeof bounds_.lo);
+    std::memcpy(bounds_.hi, lanes_.hi, sizeof bounds_.hi);
     const int64_t from = std::max(lanes_.first, first), end = std::min(lanes_.end, last);
     for (int64_t t = (from - first) / kSortedKeys; first + t * kSortedKeys < end; ++t) {
       const int64_t begin = first + t * kSortedKeys;
       const int64_t count = std::min(kSortedKeys, last - begin);
       const SortedBackwardMemory::Tile& tile = memory_.tiles[t];
       if (!packed_[t]) {
-        pack(tile, count, [&](int64_t j) { return round.keyOrder[begin + j]; });
+        pack(tile, count, round.keyOrder + begin);
         packed_[t] = true;
       }
       TermTiles terms;
-      if constexpr (!Score::kPlain) {
+      if (call_.p.hasTerms()) {
         terms = call_.terms.tiles(lanes_, places_, round.keyOrder + begin, count,
                                   roundUp(count, kTileRows), memory_.terms);
       }
       const bool full =
           lanes_.fullBegin <= begin && lanes_.fullEnd >= begin + roundUp(count, kTileRows);
       withVectors([&](auto vectors) {
-        if (full) {
-          this->template products<false, vectors>(tile, begin, count, terms);
-        } else {
-          this->template products<true, vectors>(tile, begin, count, terms);
-        }
+        this->template products<vectors>(tile, begin, count, full ? nullptr : &bounds_, terms);
       });
     }
     finish();
@@ -284,27 +270,21 @@ class SortedHeadGradients {
     f(std::integral_constant<int, kVectors>{});
   }
 
-  template <bool kMasked, int NR>
+  template <int NR>
   void products(const SortedBackwardMemory::Tile& tile, int64_t begin, int64_t count,
-                const TermTiles& terms) {
+                const LaneBounds* bounds, const TermTiles& terms) {
     const SortedWidths& w = call_.w;
     const int64_t padded = roundUp(count, kTileRows);
     const HeadRows k{tile.k, w.dimRows}, v{tile.v, w.valueDim};
-    LaneBounds bounds;
-    if constexpr (kMasked) {
-      std::memcpy(bounds.lo, lanes_.lo, sizeof bounds.lo);
-      std::memcpy(bounds.hi, lanes_.hi, sizeof bounds.hi);
-    }
-    weightTile<kMasked, NR>(score_, k, w.dim, begin, padded, panel_, bounds, terms.added, memory_.p,
-                            memory_.ds);
-    gradientTile<Score, NR>(v, w.valueDim, padded, panel_, terms.kept, memory_.p, memory_.ds);
+    weightGradients<GeneralScore, NR>(score_, k, v, w.dim, w.valueDim, begin, padded, panel_,
+                                      bounds, terms, memory_.p, memory_.ds);
     addQueryGradient<NR>(k, w.dim, count, memory_.ds, memory_.dqt);
     addKeyGradient(padded, 1, &memory_.p, &panel_.g, &panel_.rows, tile.gradV, w.valueLanes);
     addKeyGradient(padded, 1, &memory_.ds, &panel_.q, &panel_.rows, tile.gradK, w.dimLanes);
   }
 
   const SortedBackwardCall& call_;
-  const Score& score_;
+  const GeneralScore& score_;
   const int64_t b_, h_, shared_;
   const SortedPlaces places_;
   const SortedRows gradQ_, gradK_, gradV_;
@@ -312,6 +292,7 @@ class SortedHeadGradients {
   Scratch scratch_;
   const SortedBackwardMemory memory_;
   SortedLanes lanes_;
+  LaneBounds bounds_;
   QueryPanel panel_;
   bool packed_[kSpanTiles];
 };
@@ -375,18 +356,16 @@ Status sortedAttentionBackward(const ops::SortedAttentionBackward& p, Context& c
       std::fill_n(own.at, t.shape[2] * own.dim, 0.0f);
     });
   });
-  dispatchSorted(p, [&](auto score) {
-    forEachSortedBlock(
-        p, shared, context,
-        [&](int64_t b, int64_t h, int64_t r, int64_t begin, int64_t end, int thread) {
-          SortedHeadGradients gradients(call, score, b, h, thread);
-          if (p.isGlobal()) {
-            gradients.global(r);
-          } else {
-            gradients.groups(r, begin, end);
-          }
-        });
-  });
+  const GeneralScore score = sortedScore(p);
+  forEachSortedBlock(p, shared, context,
+                     [&](int64_t b, int64_t h, int64_t r, int64_t begin, int64_t end, int thread) {
+                       SortedHeadGradients gradients(call, score, b, h, thread);
+                       if (p.isGlobal()) {
+                         gradients.global(r);
+                       } else {
+                         gradients.groups(r, begin, end);
+                       }
+                     });
   eachGradient([&](const TensorView& t, float* rows) {
     if (t.dtype == DType::f32) return;
     context.pool.forEach(t.shape[0] * t.shape[1], [&](int64_t item, int) {

@@ -15,29 +15,13 @@ inline constexpr int64_t kSortedWidth = kSortedVectors * kLanes;
 inline constexpr int64_t kSortedKeys = 64;  // of a tile
 inline constexpr int64_t kRowPadding = 2 * kTileRows;
 
-// What terms add to the products, in base 2. A self pair that is a last resort has no product.
-struct SortedScore {
-  static constexpr bool kPlain = false;
-  float factor, resort;  // added below `resort`: no product
-  explicit SortedScore(const ops::SortedAttentionProblem& p)
-      : factor(static_cast<float>(p.scale * kLog2E)),
-        resort(p.self == ops::SortedSelf::lastResort
-                   ? static_cast<float>(-p.selfPenalty * kLog2E / 2)
-                   : -std::numeric_limits<float>::infinity()) {}
-  LONGSPAN_INLINE vf below(vf product, vf added, vf m) const {
-    vf slope;
-    return below(product, added, m, slope);
+// A self pair that is a last resort has no product.
+inline GeneralScore sortedScore(const ops::SortedAttentionProblem& p) {
+  GeneralScore score(p.scale);
+  if (p.self == ops::SortedSelf::lastResort) {
+    score.resort = static_cast<float>(-p.selfPenalty * kLog2E / 2);
   }
-  LONGSPAN_INLINE vf below(vf product, vf added, vf m, vf& slope) const {
-    slope = vselect(added < resort, vf{}, vbroadcast(1.0f));
-    return vfma(product, slope * factor, added - m);
-  }
-};
-
-template <class F>
-decltype(auto) dispatchSorted(const ops::SortedAttentionProblem& p, F&& f) {
-  if (p.hasTerms()) return f(SortedScore(p));
-  return f(ScaledScore(p.scale));
+  return score;
 }
 
 // Consecutive entries of one round, all of one group but for pattern `global`.
@@ -89,6 +73,7 @@ struct SortedLanes {
 // Keys of a tile of pattern `global`: entries of any round.
 struct GlobalKeys {
   int32_t position[kSortedKeys];  // -1: hidden
+  int32_t row[kSortedKeys];       // where to read it
   int32_t round[kSortedKeys], group[kSortedKeys];
 };
 
@@ -241,6 +226,7 @@ void forEachGlobalPanel(const ops::SortedAttentionProblem& p, int64_t b, int64_t
           const bool listed = place < keyRound.keys(p.groups() - 1).end;
           const int32_t position = listed ? keyRound.keyOrder[place] : -1;
           keys.position[j] = position < length ? position : -1;
+          keys.row[j] = std::max(keys.position[j], 0);
           keys.round[j] = static_cast<int32_t>(other);
           keys.group[j] = listed ? places.keyGroup[position * p.rounds() + other] : -1;
         }
