@@ -90,7 +90,13 @@ template <class A>
         for (; i + kLanes <= n; i += kLanes) vstore(out + i, vload(computed + i));
       }
     }
-    for (; i < n; ++i) out[i * step] = store<T>(computed[i]);
+    for (; i < n; ++i) {
+      if constexpr (std::is_integral_v<T> && std::is_floating_point_v<A>) {
+        out[i * step] = static_cast<T>(static_cast<int64_t>(computed[i]));  // wraps
+      } else {
+        out[i * step] = store<T>(computed[i]);
+      }
+    }
   });
 }
 template <class A>

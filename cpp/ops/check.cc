@@ -91,6 +91,16 @@ Status inRange(const char* field, double x, double lo, double hi) {
                 "Use a number from " + text(lo) + " to " + text(hi));
 }
 
+Status representable(const char* field, double x, DType dtype) {
+  if (isFloating(dtype)) return {};
+  const double lo = dtype == DType::u8 ? 0 : -2147483648.0;
+  const double hi = dtype == DType::u8 ? 255 : 2147483647.0;
+  if (x >= lo && x <= hi && x == std::trunc(x)) return {};
+  return Status(
+      Code::value, field, std::isnan(x) ? "NaN" : text(x),
+      "Use a whole number from " + text(lo) + " to " + text(hi) + " for " + nameOf(dtype));
+}
+
 Status extents(const char* field, const std::vector<int64_t>& dims) {
   if (dims.size() > static_cast<size_t>(kMaxRank)) {
     return Status(Code::rank, field, std::to_string(dims.size()) + " axes",

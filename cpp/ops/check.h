@@ -26,6 +26,8 @@ Status generatorState(const char* field, const TensorView& state);
 
 // lo <= x <= hi, NaN refused.
 Status inRange(const char* field, double x, double lo, double hi);
+// Of the integer dtypes: a whole number in their range. Floats hold any.
+Status representable(const char* field, double x, DType dtype);
 
 // Axis lengths of a new tensor: not negative, at most kMaxRank of them, a product below 2^48.
 Status extents(const char* field, const std::vector<int64_t>& dims);

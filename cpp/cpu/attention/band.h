@@ -101,7 +101,7 @@ inline Status packedRows(const char* field, const TensorView& t, int64_t i, int6
 inline Status bandsOf(const ops::AttentionProblem& p, std::vector<Band>& bands) {
   LONGSPAN_RETURN_IF_ERROR(BlockMask::check(p));
   bands.resize(static_cast<size_t>(p.sequences()));
-  if (bands.empty() && (p.queries() > 0 || p.keys() > 0)) {
+  if (bands.empty() && p.packed() && (p.queries() > 0 || p.keys() > 0)) {
     return Status(
         Code::failed, "cuSeqlensQ", "no sequence",
         "Boundaries must ascend from 0 to the number of tokens, " + std::to_string(p.queries()));

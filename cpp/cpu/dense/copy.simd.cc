@@ -3,6 +3,8 @@
 // which holds it exactly. Reads and writes each element once.
 #include "cpp/ops/dense/copy.h"
 
+#include <limits>
+
 #include "cpp/cpu/chunk.h"
 #include "cpp/cpu/element.h"
 #include "cpp/cpu/strided.h"
@@ -16,6 +18,26 @@ void moveRun(const T* x, int64_t xs, U* y, int64_t ys, int64_t n) {
     for (int64_t i = 0; i < n; ++i) y[i] = static_cast<U>(x[i]);
   } else {
     for (int64_t i = 0; i < n; ++i) y[i * ys] = static_cast<U>(x[i * xs]);
+  }
+}
+
+// What lies beyond the integers becomes the nearest of them, NaN 0.
+template <class A>
+int32_t truncated(A x) {
+  constexpr A kLimit = 2147483648.0;
+  if (x >= kLimit) return std::numeric_limits<int32_t>::max();
+  if (x < -kLimit) return std::numeric_limits<int32_t>::min();
+  return x == x ? static_cast<int32_t>(x) : 0;
+}
+
+template <class A>
+void truncateRun(const A* x, const TensorView& y, int64_t at, int64_t ys, int64_t n) {
+  if (y.dtype == DType::i32) {
+    int32_t* out = y.data<int32_t>() + at;
+    for (int64_t i = 0; i < n; ++i) out[i * ys] = truncated(x[i]);
+  } else {
+    uint8_t* out = y.data<uint8_t>() + at;  // the low bits, as from i32
+    for (int64_t i = 0; i < n; ++i) out[i * ys] = static_cast<uint8_t>(truncated(x[i]));
   }
 }
 
@@ -40,8 +62,13 @@ void copyViews(const TensorView& x, const TensorView& y, ThreadPool& pool) {
         Chunk<A> scratch;
         for (int64_t i = begin; i < end; i += kChunk) {
           const int64_t n = std::min(kChunk, end - i), to = at[1] + i * ys;
+          const int64_t first = at[0] + i * xs;
+          if (isFloating(x.dtype) && !isFloating(y.dtype)) {
+            truncateRun(loadChunk(x, first, xs, n, scratch.data), y, to, ys, n);
+            continue;
+          }
           A* const widened = chunkTarget(y, to, scratch.data, ys);
-          storeChunk(y, to, n, loadChunk(x, at[0] + i * xs, xs, n, widened), ys);
+          storeChunk(y, to, n, loadChunk(x, first, xs, n, widened), ys);
         }
       });
     });

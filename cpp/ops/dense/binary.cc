@@ -16,10 +16,8 @@ Status Binary::validate() {
                   "Use a float or i32; tensor.to(dtype) converts");
   }
   if (a.defined() && b.defined()) LONGSPAN_RETURN_IF_ERROR(check::sameDtype("b", b, "a", a));
-  if (some.dtype == DType::i32 && !(a.defined() && b.defined()) &&
-      (value != static_cast<double>(static_cast<int32_t>(value)))) {
-    return Status(Code::value, a.defined() ? "b" : "a", check::text(value),
-                  "Use an i32 number beside i32");
+  if (!(a.defined() && b.defined())) {
+    LONGSPAN_RETURN_IF_ERROR(check::representable(a.defined() ? "b" : "a", value, some.dtype));
   }
   return check::broadcast("a", a, "b", b, some.dtype, y);
 }

@@ -11,6 +11,8 @@ Status Where::validate() {
   }
   if (a.defined() && b.defined()) LONGSPAN_RETURN_IF_ERROR(check::sameDtype("b", b, "a", a));
   const DType dtype = a.defined() ? a.dtype : b.dtype;
+  if (!a.defined()) LONGSPAN_RETURN_IF_ERROR(check::representable("a", valueA, dtype));
+  if (!b.defined()) LONGSPAN_RETURN_IF_ERROR(check::representable("b", valueB, dtype));
   TensorView both;
   LONGSPAN_RETURN_IF_ERROR(check::broadcast("a", a, "b", b, dtype, both));
   LONGSPAN_RETURN_IF_ERROR(
