@@ -203,11 +203,10 @@ describe('page tables that do not fit', () => {
   });
 
   describeCuda('on a GPU', () => {
-    const on = device('cuda');
-
     test.each(['f32', 'bf16'] as const)(
       'an entry with a lost page is NaN, and only that, in %s',
       (dtype) => {
+        const on = device('cuda');
         const { whole, paged } = bothCaches(shape, dtype, on);
         const query = q().to(dtype).to(on);
         const table = Int32Array.from(paged.pageTable.dataSync() as Int32Array);
@@ -226,6 +225,7 @@ describe('page tables that do not fit', () => {
     );
 
     test('what does not fit is not written, and makes NaN', () => {
+      const on = device('cuda');
       const { paged } = bothCaches(shape, 'f32', on);
       const before = values(paged.keys);
       paged.lengths.write(Int32Array.of(56, 28)); // full, and before a page that is not there

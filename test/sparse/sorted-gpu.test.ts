@@ -1,6 +1,7 @@
+import { describeCuda } from '../support/devices.js';
 import { checkSorted, randomGroups, sortedCase } from './sorted-case.js';
 
-describe('sorted attention on a GPU against its twin', () => {
+describeCuda('sorted attention on a GPU against its twin', () => {
   const check = (c: Parameters<typeof checkSorted>[0]) => checkSorted(c, 'f32', 'cuda');
 
   test('chunks inside groups', () => {
