@@ -67,6 +67,8 @@ describe('loadCorpus', () => {
     ['a path with NUL', () => 'a\0b', 'ERR_VALUE', /'paths' is "a\\u0000b"/],
     ['no path', () => [], 'ERR_VALUE', /empty list/],
     ['a missing file', () => at('none.txt'), 'ERR_FILE', /does not exist/],
+    ['a path through a file', () => at('c/a.md/x'), 'ERR_FILE', /cannot read .*a\.md\/x/],
+    ['a device', () => '/dev/null', 'ERR_FILE', /no regular file/],
     ['an empty file', () => at('c/empty.md'), 'ERR_FORMAT', /is empty/],
     ['a binary file', () => [at('c/a.md'), at('c/binary.md')], 'ERR_FORMAT', /not text/],
   ];

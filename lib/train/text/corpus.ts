@@ -132,6 +132,12 @@ async function find(paths: readonly string[], options: LoadCorpusOptions): Promi
         });
       }
       found.push(...files);
+    } else if (!stat.isFile()) {
+      throw new FileError(`text file '${item}' is no regular file`, {
+        argument: 'paths',
+        value: item,
+        remedy: 'Write it to a file first: a run reads its text again when it is resumed',
+      });
     } else {
       found.push({ name: path.basename(item), path: item, explicit: true, ofRun: false });
     }
