@@ -14,7 +14,7 @@ import type { Tensor } from '../core/tensor.js';
  * @param heads query heads, from 1 on
  * @param options.dtype f32 (default), or f64 for attention in f64
  * @returns [heads]
- * @throws ArgumentError when `heads` is not a whole number from 1 on
+ * @throws ArgumentError when `heads` is not a whole number from 1 to 65535
  * @example
  * const slopes = alibiSlopes(8); // 1/2, 1/4, ... 1/256
  * const x = normal([1, 8, 32, 16]);
@@ -25,13 +25,13 @@ export function alibiSlopes(
   options: { dtype?: 'f32' | 'f64'; device?: Device | string } = {},
 ): Tensor {
   checkOptions('alibiSlopes', options, ['dtype', 'device']);
-  if (!Number.isSafeInteger(heads) || heads < 1) {
+  if (!Number.isSafeInteger(heads) || heads < 1 || heads > 0xffff) {
     throw new ArgumentError(
       'ERR_VALUE',
       'alibiSlopes',
       'heads',
       show(heads),
-      'Use a whole number from 1 on',
+      'Use a whole number from 1 to 65535',
     );
   }
   const geometric = (n: number) => Array.from({ length: n }, (_, i) => 2 ** ((-8 * (i + 1)) / n));

@@ -1,10 +1,10 @@
 /** Attention of new tokens against a key/value cache. */
 import { noGrad } from '../core/autograd/index.js';
-import { field, nativeOperator, show } from '../core/declare.js';
+import { asTensor, field, nativeOperator, show } from '../core/declare.js';
 import { ArgumentError } from '../core/errors.js';
 import { checkOptions } from '../core/options.js';
 import { tidy } from '../core/scope.js';
-import type { Tensor } from '../core/tensor.js';
+import { Tensor } from '../core/tensor.js';
 import { permute, reshape } from '../core/views.js';
 import { equal, where } from '../dense/index.js';
 import { mergeAttention } from './merge.js';
@@ -138,9 +138,10 @@ export function attentionDecode(
 function decode(
   operator: string,
   q: Tensor,
-  { keys: k, values: v, lengths: keyLengths, pageTable }: DecodingCache,
+  cache: DecodingCache,
   options: AttentionDecodeOptions,
 ): { o: Tensor; lse: Tensor } {
+  const { keys: k, values: v, lengths: keyLengths, pageTable } = cacheOf(operator, 'cache', cache);
   const { counts, windowLeft = -1, splits = 'auto', causal = true } = options;
   const { bias, alibiSlopes, sinks, ...rest } = options;
   const scores: AttentionOptions = {};
@@ -167,6 +168,12 @@ function decode(
     batchInvariant: options.batchInvariant ?? false,
     withLse: options.returnLse ?? false,
   });
+}
+
+function cacheOf(operator: string, argument: string, cache: DecodingCache): DecodingCache {
+  if (typeof cache === 'object' && cache?.lengths instanceof Tensor) return cache;
+  const remedy = 'Pass a KvCache, a PagedKvCache, or { keys, values, lengths }';
+  throw new ArgumentError('ERR_VALUE', operator, argument, show(cache), remedy);
 }
 
 const sharedOptionNames = ['scale', 'softcap', 'sinks', 'counts', 'splits', 'batchInvariant'];
@@ -200,7 +207,8 @@ export function attentionDecodeShared(
   > = {},
 ): Tensor {
   checkOptions('attentionDecodeShared', options, sharedOptionNames);
-  if (prefix.lengths.shape[0] !== 1) {
+  asTensor('attentionDecodeShared', 'q', q);
+  if (cacheOf('attentionDecodeShared', 'prefix', prefix).lengths.shape[0] !== 1) {
     throw new ArgumentError(
       'ERR_SHAPE',
       'attentionDecodeShared',

@@ -1,7 +1,7 @@
 /** Attention over parts of the keys, put together. */
 import { show } from '../core/declare.js';
 import { ArgumentError } from '../core/errors.js';
-import { checkOptions } from '../core/options.js';
+import { checkOptions, checkTensors } from '../core/options.js';
 import type { Tensor } from '../core/tensor.js';
 import { permute, unsqueeze } from '../core/views.js';
 import { add, div, equal, exp, log, maximum, mul, sub, where } from '../dense/index.js';
@@ -27,7 +27,7 @@ import { add, div, equal, exp, log, maximum, mul, sub, where } from '../dense/in
  * const [y, lse] = mergeAttention(parts); // attention(q, k, v, { returnLse: true })
  */
 export function mergeAttention(
-  parts: readonly (readonly [output: Tensor, logSumExp: Tensor])[],
+  parts: readonly Part[],
   options: { layout?: 'bhnd' | 'bnhd' } = {},
 ): [output: Tensor, logSumExp: Tensor] {
   checkOptions('mergeAttention', options, ['layout']);
@@ -41,10 +41,17 @@ export function mergeAttention(
       "Use 'bhnd' or 'bnhd'",
     );
   }
-  const [first, ...rest] = parts;
-  if (first === undefined) {
-    throw new ArgumentError('ERR_VALUE', 'mergeAttention', 'parts', '[]', 'Give at least one part');
+  if (!Array.isArray(parts) || parts.length === 0) {
+    const remedy = 'Give a list of at least one part';
+    throw new ArgumentError('ERR_VALUE', 'mergeAttention', 'parts', show(parts), remedy);
   }
+  for (const [i, part] of parts.entries()) {
+    checkTensors('mergeAttention', `parts[${i}]`, part);
+    if (part.length === 2) continue;
+    const remedy = 'Give an output and its log-sum-exp';
+    throw new ArgumentError('ERR_VALUE', 'mergeAttention', `parts[${i}]`, show(part), remedy);
+  }
+  const [first, ...rest] = parts as [Part, ...Part[]];
   for (const [i, [o, lse]] of parts.entries()) checkPart(i, o, lse, first[0], layout);
   const [output, statistic] = first;
   // The largest is only a common offset: what flows through it cancels.
@@ -61,6 +68,8 @@ export function mergeAttention(
   const lse = where(empty, Number.NEGATIVE_INFINITY, add(log(divisor), base));
   return [merged.to(output.dtype), lse];
 }
+
+type Part = readonly [output: Tensor, logSumExp: Tensor];
 
 /** [B, H, N] beside the head dimension of an output. */
 function spread(weight: Tensor, layout: 'bhnd' | 'bnhd'): Tensor {

@@ -1,6 +1,6 @@
 /** The options of exact attention, checked and as the kernels take them. */
 import { tensor } from '../core/create.js';
-import { field, show } from '../core/declare.js';
+import { asTensor, field, show } from '../core/declare.js';
 import { ArgumentError } from '../core/errors.js';
 import { type Generator, generatorFor } from '../core/generator.js';
 import { Tensor } from '../core/tensor.js';
@@ -169,7 +169,7 @@ export function problemOf(
   options: AttentionOptions,
 ): AttentionProblem {
   const { causal = false, window, softcap, layout = 'bhnd' } = options;
-  const { scale = 1 / Math.sqrt(q.shape?.at(-1) || 1) } = options;
+  const { scale = 1 / Math.sqrt(asTensor(operator, 'q', q).shape.at(-1) || 1) } = options;
   if (window !== undefined && !(Array.isArray(window) && window.length === 2)) {
     throw new ArgumentError(
       'ERR_VALUE',

@@ -8,7 +8,7 @@ import { randomBytes } from 'node:crypto';
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { promisify } from 'node:util';
-import { FileError } from './errors.js';
+import { ArgumentError, FileError } from './errors.js';
 
 /** A file under construction; nobody sees it before `commit`. */
 export interface AtomicFile {
@@ -58,6 +58,10 @@ function syncDirectory(directory: string): void {
 
 /** The file a path leads to, so that a symbolic link keeps pointing to what it points to. */
 function resolveTarget(file: string): string {
+  if (typeof file !== 'string') {
+    const remedy = 'Pass the path of a file, as text';
+    throw new ArgumentError('ERR_VALUE', 'openAtomicFile', 'file', String(file), remedy);
+  }
   try {
     return fs.realpathSync(file);
   } catch {

@@ -4,8 +4,9 @@ import { show } from './declare.js';
 import { device as deviceOf } from './device.js';
 import { type DType, dtypeIndex, dtypeSize } from './dtype.js';
 import { ArgumentError } from './errors.js';
-import { copy, full, type TensorOptions } from './primitives.js';
-import { type Shape, Tensor } from './tensor.js';
+import { checkOptions } from './options.js';
+import { checkDtype, copy, full, type TensorOptions } from './primitives.js';
+import { hostBuffer, hostBytes, type Shape, Tensor } from './tensor.js';
 
 export { full, type TensorOptions } from './primitives.js';
 
@@ -45,7 +46,7 @@ export function fromBytes(
   shape.forEach((d, i) => {
     packed[3 + i] = d;
   });
-  if (addon.create(data) !== 0) throwLast('tensor');
+  if (addon.create(hostBytes('tensor', data)) !== 0) throwLast('tensor');
   return new Tensor(packed[0] as number, dtype, [...shape], on);
 }
 
@@ -66,15 +67,8 @@ export function tensor(
   data: Nested | ArrayBufferView,
   options: TensorOptions & { shape?: Shape } = {},
 ): Tensor {
-  if (options.dtype !== undefined && !(options.dtype in dtypeIndex)) {
-    throw new ArgumentError(
-      'ERR_OPTION',
-      'tensor',
-      'dtype',
-      show(options.dtype),
-      "Use 'f32', 'f16', 'bf16', 'f64', 'i32' or 'u8'",
-    );
-  }
+  checkOptions('tensor', options, ['shape', 'dtype', 'device']);
+  if (options.dtype !== undefined) checkDtype('tensor', options.dtype);
   if (ArrayBuffer.isView(data)) {
     const natural = naturalDtype(data);
     const bits =
@@ -99,6 +93,7 @@ export function tensor(
   const values: number[] = [];
   const nesting = flatten(data, values, []);
   const shape = checkShape(options.shape ?? nesting, values.length);
+  if (options.dtype === 'i32' || options.dtype === 'u8') checkIntegers(values, options.dtype);
   const wide = options.dtype === 'f64' || options.dtype === 'i32';
   return convert(
     fromBytes(
@@ -109,6 +104,15 @@ export function tensor(
     ),
     options.dtype ?? 'f32',
   );
+}
+
+/** Fractions are cut off; what an integer cannot hold would change silently. */
+function checkIntegers(values: readonly number[], dtype: 'i32' | 'u8'): void {
+  const [low, high] = dtype === 'u8' ? [0, 255] : [-(2 ** 31), 2 ** 31 - 1];
+  const bad = values.find((x) => !(Math.trunc(x) >= low && Math.trunc(x) <= high));
+  if (bad === undefined) return;
+  const remedy = `${dtype} holds numbers from ${low} to ${high}`;
+  throw new ArgumentError('ERR_VALUE', 'tensor', 'data', show(bad), remedy);
 }
 
 function convert(t: Tensor, dtype: DType | undefined): Tensor {
@@ -198,17 +202,14 @@ export function ones(shape: Shape, options?: TensorOptions): Tensor {
  */
 export function arange(start: number, end?: number, step = 1, options: TensorOptions = {}): Tensor {
   const [from, to] = end === undefined ? [0, start] : [start, end];
-  if (![from, to, step].every(Number.isFinite) || step === 0) {
-    throw new ArgumentError(
-      'ERR_VALUE',
-      'arange',
-      'step',
-      show(step),
-      'Use finite bounds and a step other than 0',
-    );
+  for (const [name, bound] of Object.entries({ start: from, end: to, step })) {
+    if (Number.isFinite(bound) && !(name === 'step' && bound === 0)) continue;
+    const remedy = 'Use finite bounds and a step other than 0';
+    throw new ArgumentError('ERR_VALUE', 'arange', name, show(bound), remedy);
   }
   const count = Math.max(0, Math.ceil((to - from) / step));
   const integers = Number.isInteger(from) && Number.isInteger(step);
-  const values = Float64Array.from({ length: count }, (_, i) => from + i * step);
+  const values = new Float64Array(hostBuffer('arange', 8 * count));
+  for (let i = 0; i < count; i++) values[i] = from + i * step;
   return tensor(values, { ...options, dtype: options.dtype ?? (integers ? 'i32' : 'f32') });
 }

@@ -92,21 +92,22 @@ export const declarations = new Map<string, readonly Compiled[]>();
  * Declares the native operator `name`. The result validates and enqueues a call and returns its
  * outputs; it records nothing on the tape (see `defineOperator`).
  *
- * @param device used only by operators without tensor inputs
+ * The result's `device` is used only by operators without tensor inputs; `called` names the function that
+ * was called, for errors, where several share an operator.
  */
 export function nativeOperator<const F extends Fields>(
   name: string,
   fields: F,
-): (args: ArgumentsOf<F>, device?: Device) => ResultsOf<F> {
+): (args: ArgumentsOf<F>, device?: Device, called?: string) => ResultsOf<F> {
   const compiled = Object.entries(fields).flatMap(([key, f]) => compile(key, f));
   declarations.set(name, compiled);
   const outputs = compiled.filter((f) => f.kind === 'output' || f.kind === 'outputs');
   let index = -1;
 
-  return (args, on) => {
+  return (args, on, called = name) => {
     if (index < 0) index = indexOfOperator(name);
-    const target = pack(name, compiled, args as Record<string, unknown>, on);
-    if (addon.call(index) !== 0) throwLast(name);
+    const target = pack(called, compiled, args as Record<string, unknown>, on);
+    if (addon.call(index) !== 0) throwLast(called);
     const result: Record<string, Tensor | Tensor[]> = {};
     let cursor = 0;
     for (const f of outputs) {
@@ -277,7 +278,11 @@ function pack(
   return device;
 }
 
-function asTensor(operator: string, argument: string, value: unknown): Tensor {
+/**
+ * @internal The tensor itself; for functions that look at it before the native call does.
+ * @throws ArgumentError for anything else, DisposedError for a tensor that is gone
+ */
+export function asTensor(operator: string, argument: string, value: unknown): Tensor {
   if (!(value instanceof Tensor)) throw notATensor(operator, argument, value);
   if (value.handle < 0) {
     throw new DisposedError(`${operator}: '${argument}' is a tensor that ${value.fate}`, {

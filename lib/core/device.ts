@@ -207,7 +207,7 @@ let fallbackReason: string | null = null;
  * zeros([2, 3], { device: fastest }).device.name;
  */
 export function device(name: string | Device = 'cpu'): Device {
-  if (typeof name !== 'string') return name;
+  if (name instanceof Device) return name;
   const known = cache.get(name);
   if (known) return known;
   if (name === 'auto') {
@@ -221,14 +221,14 @@ export function device(name: string | Device = 'cpu'): Device {
     cache.set('auto', chosen);
     return chosen;
   }
-  const match = /^(?:(cpu)|cuda(?::(\d{1,3}))?)$/.exec(name);
+  const match = typeof name === 'string' && /^(?:(cpu)|cuda(?::(\d{1,3}))?)$/.exec(name);
   if (!match) {
     throw new ArgumentError(
       'ERR_DEVICE',
       'device',
       'name',
-      `'${name}'`,
-      "Use 'cpu', 'cuda', 'cuda:N' or 'auto'",
+      typeof name === 'string' ? `'${name}'` : String(name),
+      "Use 'cpu', 'cuda', 'cuda:N', 'auto' or a Device",
     );
   }
   const index = Number(match[2] ?? 0);

@@ -3,10 +3,11 @@
 import { defineOperator } from './autograd/define.js';
 import type { Context } from './autograd/graph.js';
 import { type BackwardOptions, backward } from './autograd/index.js';
+import { asTensor, show } from './declare.js';
 import { type Device, device as deviceOf } from './device.js';
-import { type DType, isFloating, type TensorData } from './dtype.js';
+import { type DType, dtypes, isFloating, type TensorData } from './dtype.js';
 import { ArgumentError } from './errors.js';
-import { copy } from './primitives.js';
+import { checkDtype, copy } from './primitives.js';
 import { type Shape, Tensor } from './tensor.js';
 import { transfer } from './transfer.js';
 import { permute, reshape, slice, transpose } from './views.js';
@@ -25,13 +26,16 @@ const castOperator = defineOperator({
 
 /**
  * A contiguous copy with elements of another dtype. Rounds to nearest even; values beyond the range
- * become infinite, and conversion to integers truncates. Differentiable between floating dtypes.
+ * become infinite. Floats are truncated to i32: beyond its range the nearest end, and what NaN becomes
+ * depends on the device; u8 are the low bits of that. Differentiable between floating dtypes.
  *
  * @example
  * const half = cast(tensor([0.1, 0.2]), 'bf16');
  * console.log(half.toString()); // bf16[2]
  */
 export function cast(x: Tensor, dtype: DType): Tensor {
+  asTensor('cast', 'x', x);
+  checkDtype('cast', dtype);
   if (isFloating(x.dtype) && !isFloating(dtype)) return copy(x, dtype);
   return castOperator(x, dtype);
 }
@@ -95,7 +99,7 @@ function single(t: Tensor): Tensor {
   return t.dtype === 'f16' || t.dtype === 'bf16' ? copy(t, 'f32') : t;
 }
 
-const dtypeNames: readonly string[] = ['f32', 'f16', 'bf16', 'f64', 'i32', 'u8'];
+const dtypeNames: readonly string[] = dtypes;
 
 Object.assign(Tensor.prototype, {
   data(this: Tensor) {
@@ -119,6 +123,10 @@ Object.assign(Tensor.prototype, {
   to(this: Tensor, target: DType | Device | string) {
     if (typeof target === 'string' && dtypeNames.includes(target)) {
       return target === this.dtype ? this : cast(this, target as DType);
+    }
+    if (typeof target === 'string' && !/^(auto$|cpu|cuda)/.test(target)) {
+      const remedy = `Use a dtype (${dtypeNames.join(', ')}) or a device (cpu, cuda, cuda:N, auto)`;
+      throw new ArgumentError('ERR_OPTION', 'to', 'target', show(target), remedy);
     }
     const device = deviceOf(target);
     if (device === this.device) return this;

@@ -1,6 +1,7 @@
 /** Option objects: a misspelt name is an error, never ignored. */
-import { show } from './declare.js';
+import { asTensor, show } from './declare.js';
 import { ArgumentError } from './errors.js';
+import type { Tensor } from './tensor.js';
 
 /**
  * Refuses options that `operator` does not know.
@@ -50,6 +51,42 @@ export function checkSizes(
     const remedy = `Use a whole number from ${least} on`;
     throw new ArgumentError('ERR_VALUE', operator, name, show(size), remedy);
   }
+}
+
+/**
+ * Refuses what is no list of whole numbers: a shape (which may leave a length open as -1), an order of axes.
+ *
+ * @throws ArgumentError ERR_VALUE that names the argument
+ */
+export function checkLengths(operator: string, argument: string, lengths: readonly number[]): void {
+  if (Array.isArray(lengths) && lengths.every(Number.isSafeInteger)) return;
+  const remedy = 'Use a list of whole numbers';
+  throw new ArgumentError('ERR_VALUE', operator, argument, show(lengths), remedy);
+}
+
+/**
+ * Refuses what is no list of live tensors.
+ *
+ * @throws ArgumentError, DisposedError that name the argument
+ */
+export function checkTensors(operator: string, argument: string, list: readonly Tensor[]): void {
+  if (!Array.isArray(list)) {
+    const remedy = 'Pass a list of tensors';
+    throw new ArgumentError('ERR_VALUE', operator, argument, show(list), remedy);
+  }
+  list.forEach((t, i) => {
+    asTensor(operator, `${argument}[${i}]`, t);
+  });
+}
+
+/**
+ * Refuses what is no function.
+ *
+ * @throws ArgumentError ERR_VALUE
+ */
+export function checkFunction(operator: string, value: unknown): void {
+  if (typeof value === 'function') return;
+  throw new ArgumentError('ERR_VALUE', operator, 'fn', show(value), 'Pass a function');
 }
 
 function list(names: readonly string[]): string {

@@ -1,8 +1,10 @@
 /** The few operators the core itself needs: filling, copying, adding gradients. */
 
-import { field, nativeOperator } from './declare.js';
+import { field, nativeOperator, show } from './declare.js';
 import { type Device, device } from './device.js';
 import { type DType, dtypeIndex } from './dtype.js';
+import { ArgumentError } from './errors.js';
+import { checkOptions } from './options.js';
 import type { Shape, Tensor } from './tensor.js';
 
 /** Where and how a new tensor is made. */
@@ -31,16 +33,28 @@ const accumulateCall = nativeOperator('accumulate', {
 });
 
 /**
+ * @internal
+ * @throws ArgumentError for a dtype that does not exist
+ */
+export function checkDtype(operator: string, dtype: DType): void {
+  if (typeof dtype === 'string' && Object.hasOwn(dtypeIndex, dtype)) return;
+  const remedy = "Use 'f32', 'f16', 'bf16', 'f64', 'i32' or 'u8'";
+  throw new ArgumentError('ERR_OPTION', operator, 'dtype', show(dtype), remedy);
+}
+
+/**
  * A tensor with one value everywhere.
+ *
+ * @throws ArgumentError for a shape of other than whole numbers, and for unknown options
  *
  * @example
  * const half = full([2, 3], 0.5);
  */
 export function full(shape: Shape, value: number, options: TensorOptions = {}): Tensor {
-  return fillCall(
-    { shape, dtype: dtypeIndex[options.dtype ?? 'f32'], value },
-    device(options.device),
-  ).y;
+  checkOptions('full', options, ['dtype', 'device']);
+  const { dtype = 'f32' } = options;
+  checkDtype('full', dtype);
+  return fillCall({ shape, dtype: dtypeIndex[dtype], value }, device(options.device), 'full').y;
 }
 
 /** @internal A contiguous copy of `x`, converted to `dtype`. Not recorded: `cast` in dense is. */

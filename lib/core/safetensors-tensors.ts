@@ -67,6 +67,10 @@ export async function saveTensors(
   tensors: Readonly<Record<string, Tensor>>,
   options: SaveOptions = {},
 ): Promise<void> {
+  if (typeof tensors !== 'object' || tensors === null) {
+    const remedy = 'Pass an object of tensors by name';
+    throw new ArgumentError('ERR_VALUE', 'saveTensors', 'tensors', show(tensors), remedy);
+  }
   const entries = Object.entries(tensors).map(([name, t]) => {
     if (!(t instanceof Tensor)) {
       throw new ArgumentError('ERR_VALUE', 'saveTensors', name, show(t), 'Pass tensors by name');

@@ -1,5 +1,6 @@
 /** Scopes that free what was made in them and not returned. */
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { ArgumentError } from './errors.js';
 import type { Tensor } from './tensor.js';
 
 class Scope {
@@ -39,6 +40,9 @@ export function keep<T extends Tensor>(tensor: T): T {
  * const y = tidy(() => add(mul(x, x), x)); // x * x is freed, y is not
  */
 export function tidy<T>(fn: () => T): T {
+  if (typeof fn !== 'function') {
+    throw new ArgumentError('ERR_VALUE', 'tidy', 'fn', String(fn), 'Pass a function');
+  }
   used = true;
   const scope = new Scope(storage.getStore());
   let result: T;

@@ -1,8 +1,9 @@
+import { types } from 'node:util';
 import { addon, packed, settled, throwLast } from '../native.js';
 import type { GraphNode } from './autograd/graph.js';
 import type { Device } from './device.js';
 import { type DType, dtypeSize, type TensorData, typedArrayOf } from './dtype.js';
-import { ArgumentError, DisposedError } from './errors.js';
+import { ArgumentError, DisposedError, OutOfMemoryError } from './errors.js';
 import { register } from './scope.js';
 
 /** Lengths of the axes. */
@@ -231,9 +232,12 @@ export class Tensor {
   /**
    * Overwrites the elements with host data, in stream order; copied before the call returns.
    * @param data as many bytes as the tensor has
+   * @throws ArgumentError for another number of bytes, and for a view that is not contiguous
    */
   write(data: ArrayBuffer | ArrayBufferView): this {
-    if (addon.write(this.live('write'), data, this.device.stream.id) !== 0) throwLast('write');
+    const handle = this.live('write');
+    if (addon.write(handle, hostBytes('write', data), this.device.stream.id) !== 0)
+      throwLast('write');
     this.storage.version++;
     return this;
   }
@@ -244,18 +248,52 @@ export class Tensor {
 
   /** @internal Reads a contiguous tensor; `data()` in ./read takes care of views. */
   async readContiguous(): Promise<TensorData> {
-    const target = new ArrayBuffer(this.byteLength);
     const handle = this.live('data');
+    const target = hostBuffer('data', this.byteLength);
     await settled('data', (id) => addon.read(handle, target, this.device.stream.id, id));
     return typedArrayOf(this.dtype, target);
   }
 
   /** @internal */
   readContiguousSync(): TensorData {
-    const target = new ArrayBuffer(this.byteLength);
-    if (addon.readSync(this.live('dataSync'), target) !== 0) throwLast('dataSync');
+    const handle = this.live('dataSync');
+    const target = hostBuffer('dataSync', this.byteLength);
+    if (addon.readSync(handle, target) !== 0) throwLast('dataSync');
     return typedArrayOf(this.dtype, target);
   }
+}
+
+/**
+ * @internal Memory of JavaScript's own for `bytes`.
+ * @throws OutOfMemoryError when it cannot be had
+ */
+export function hostBuffer(operator: string, bytes: number): ArrayBuffer {
+  try {
+    return new ArrayBuffer(bytes);
+  } catch (cause) {
+    throw new OutOfMemoryError(`${operator}: out of memory asking for ${bytes} bytes`, {
+      operator,
+      value: `${bytes} bytes`,
+      remedy: 'JavaScript cannot hold as much in one array: read it in slices',
+      cause,
+    });
+  }
+}
+
+/**
+ * @internal Host data as native code reads it: an `ArrayBuffer`, or a typed array over one.
+ * @throws ArgumentError for anything but buffers and views of them
+ */
+export function hostBytes(operator: string, data: unknown): ArrayBuffer | Uint8Array {
+  if (types.isArrayBuffer(data)) return data;
+  if (types.isSharedArrayBuffer(data)) return new Uint8Array(data).slice();
+  if (!ArrayBuffer.isView(data)) {
+    const what = typeof data === 'object' && data !== null ? 'an object' : String(data);
+    const remedy = 'Pass a typed array or an ArrayBuffer';
+    throw new ArgumentError('ERR_VALUE', operator, 'data', what, remedy);
+  }
+  const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  return types.isSharedArrayBuffer(data.buffer) ? bytes.slice() : bytes;
 }
 
 /** Row-major element strides of a shape. */

@@ -1,15 +1,16 @@
 /** Views: other shapes of the same memory, recorded on the tape. Negative axes count from the end. */
 import { defineOperator } from './autograd/define.js';
 import type { Context } from './autograd/graph.js';
-import { show } from './declare.js';
+import { asTensor, show } from './declare.js';
 import { ArgumentError } from './errors.js';
+import { checkLengths } from './options.js';
 import { assign, copy, full } from './primitives.js';
 import { rowMajor, type Shape, type Tensor } from './tensor.js';
 
 /** @internal Checks an axis and makes it non-negative. */
 export function axisOf(operator: string, argument: string, axis: number, rank: number): number {
-  const at = axis < 0 ? axis + rank : axis;
-  if (!Number.isInteger(axis) || at < 0 || at >= rank) {
+  const at = Number.isInteger(axis) ? (axis < 0 ? axis + rank : axis) : -1;
+  if (at < 0 || at >= rank) {
     throw new ArgumentError(
       'ERR_VALUE',
       operator,
@@ -79,6 +80,8 @@ const reshapeOperator = defineOperator({
  * reshape(arange(6), [2, -1]).shape; // [2, 3]
  */
 export function reshape(x: Tensor, shape: Shape): Tensor {
+  asTensor('reshape', 'x', x);
+  checkLengths('reshape', 'shape', shape);
   const hole = shape.indexOf(-1);
   const known = shape.reduce((n, d, i) => (i === hole ? n : n * d), 1);
   const inferred = hole < 0 ? shape : shape.map((d, i) => (i === hole ? x.size / known : d));
@@ -124,6 +127,8 @@ const permuteOperator = defineOperator({
  * permute(zeros([2, 3, 4]), [2, 0, 1]).shape; // [4, 2, 3]
  */
 export function permute(x: Tensor, order: readonly number[]): Tensor {
+  asTensor('permute', 'x', x);
+  checkLengths('permute', 'order', order);
   const axes = order.map((axis) => axisOf('permute', 'order', axis, x.rank));
   if (axes.length !== x.rank || new Set(axes).size !== x.rank) {
     throw new ArgumentError(
@@ -144,7 +149,7 @@ export function permute(x: Tensor, order: readonly number[]): Tensor {
  * transpose(zeros([2, 3, 4])).shape; // [2, 4, 3]
  */
 export function transpose(x: Tensor, a = -2, b = -1): Tensor {
-  const order = x.shape.map((_, i) => i);
+  const order = asTensor('transpose', 'x', x).shape.map((_, i) => i);
   const [p, q] = [axisOf('transpose', 'a', a, x.rank), axisOf('transpose', 'b', b, x.rank)];
   order[p] = q;
   order[q] = p;
@@ -194,6 +199,12 @@ const padOperator = defineOperator({
   },
 }) as (x: Tensor, axis: number, start: number, length: number) => Tensor;
 
+/** A position from the start of an axis; NaN for what is none. */
+function placeOf(position: number, length: number): number {
+  if (!Number.isInteger(position)) return Number.NaN;
+  return position < 0 ? position + length : position;
+}
+
 /**
  * Elements `start` up to and without `end` along an axis, a view. Negative positions count from the end.
  *
@@ -202,15 +213,15 @@ const padOperator = defineOperator({
  * slice(arange(6), 0, 1, -1).dataSync(); // 1, 2, 3, 4
  */
 export function slice(x: Tensor, axis: number, start: number, end?: number): Tensor {
-  const at = axisOf('slice', 'axis', axis, x.rank);
+  const at = axisOf('slice', 'axis', axis, asTensor('slice', 'x', x).rank);
   const length = x.shape[at] as number;
-  const from = start < 0 ? start + length : start;
-  const to = end === undefined ? length : end < 0 ? end + length : end;
-  if (!Number.isInteger(from) || !Number.isInteger(to) || from < 0 || to > length || from > to) {
+  const from = placeOf(start, length);
+  const to = end === undefined ? length : placeOf(end, length);
+  if (!(from >= 0 && to <= length && from <= to)) {
     throw new ArgumentError(
       'ERR_VALUE',
       'slice',
-      from < 0 || from > length || !Number.isInteger(from) ? 'start' : 'end',
+      from >= 0 && from <= length ? 'end' : 'start',
       `${show(start)}..${show(end)}`,
       `Stay within the ${length} elements of axis ${axis}`,
     );
@@ -226,15 +237,16 @@ export function slice(x: Tensor, axis: number, start: number, end?: number): Ten
  * const [head, tail] = split(arange(5), [2, 3]);
  */
 export function split(x: Tensor, parts: number | readonly number[], axis = 0): Tensor[] {
-  const at = axisOf('split', 'axis', axis, x.rank);
+  const at = axisOf('split', 'axis', axis, asTensor('split', 'x', x).rank);
   const length = x.shape[at] as number;
   const sizes: readonly number[] =
     typeof parts === 'number'
-      ? Number.isInteger(length / parts)
+      ? Number.isSafeInteger(length / parts) && parts > 0 && parts <= Math.max(length, 0xffff)
         ? new Array<number>(parts).fill(length / parts)
         : []
       : parts;
   if (
+    !Array.isArray(sizes) ||
     sizes.reduce((n, d) => n + d, 0) !== length ||
     sizes.some((d) => d < 0 || !Number.isInteger(d))
   ) {
@@ -261,7 +273,7 @@ export function split(x: Tensor, parts: number | readonly number[], axis = 0): T
  * unsqueeze(zeros([2, 3]), 0).shape; // [1, 2, 3]
  */
 export function unsqueeze(x: Tensor, axis: number): Tensor {
-  const at = axisOf('unsqueeze', 'axis', axis, x.rank + 1);
+  const at = axisOf('unsqueeze', 'axis', axis, asTensor('unsqueeze', 'x', x).rank + 1);
   return reshapeOperator(x, [...x.shape.slice(0, at), 1, ...x.shape.slice(at)]);
 }
 
@@ -272,7 +284,7 @@ export function unsqueeze(x: Tensor, axis: number): Tensor {
  * squeeze(zeros([2, 1, 3]), 1).shape; // [2, 3]
  */
 export function squeeze(x: Tensor, axis: number): Tensor {
-  const at = axisOf('squeeze', 'axis', axis, x.rank);
+  const at = axisOf('squeeze', 'axis', axis, asTensor('squeeze', 'x', x).rank);
   if (x.shape[at] !== 1) {
     throw new ArgumentError(
       'ERR_SHAPE',

@@ -1,6 +1,6 @@
 /** Arithmetic of two operands, with NumPy's broadcasting. */
 import { type Context, defineOperator } from '../core/autograd/index.js';
-import { field, nativeOperator } from '../core/declare.js';
+import { asTensor, field, nativeOperator } from '../core/declare.js';
 import type { Shape, Tensor } from '../core/tensor.js';
 import { sumTo } from './sum.js';
 import { discard } from './temporary.js';
@@ -18,11 +18,16 @@ const binaryCall = nativeOperator('binary', {
 
 type BinaryKind = 'add' | 'sub' | 'mul' | 'div' | 'pow' | 'maximum' | 'minimum';
 
-/** @internal The native call; at least one operand is a tensor. */
+/** @internal The operands as a call of `kind` takes them; at least one has to be a tensor. */
+export function operandsOf<K extends string>(kind: K, a: Operand, b: Operand) {
+  if (typeof b === 'number') return { a: asTensor(kind, 'a', a), value: b, kind };
+  if (typeof a === 'number') return { b: asTensor(kind, 'b', b), value: a, kind };
+  return { a: asTensor(kind, 'a', a), b: asTensor(kind, 'b', b), value: 0, kind };
+}
+
+/** @internal The native call. */
 export function binary(kind: BinaryKind, a: Operand, b: Operand): Tensor {
-  if (typeof b === 'number') return binaryCall({ a: a as Tensor, value: b, kind }).y;
-  if (typeof a === 'number') return binaryCall({ b, value: a, kind }).y;
-  return binaryCall({ a, b, value: 0, kind }).y;
+  return binaryCall(operandsOf(kind, a, b), undefined, kind).y;
 }
 
 /** @internal The gradient `g` of an operand of `shape` that was broadcast; `g` itself is released when it is reduced. */
@@ -69,8 +74,9 @@ const addOperator = defineOperator({
   name: 'add',
   composed: true,
   forward(ctx: Context<[Shape | null, Shape | null]>, a: Operand, b: Operand): Tensor {
+    const y = binary('add', a, b);
     saveShapes(ctx, a, b);
-    return binary('add', a, b);
+    return y;
   },
   backward(ctx, grad) {
     const [a, b] = ctx.state;
@@ -96,8 +102,9 @@ const subOperator = defineOperator({
   name: 'sub',
   composed: true,
   forward(ctx: Context<[Shape | null, Shape | null]>, a: Operand, b: Operand): Tensor {
+    const y = binary('sub', a, b);
     saveShapes(ctx, a, b);
-    return binary('sub', a, b);
+    return y;
   },
   backward(ctx, grad) {
     const [a, b] = ctx.state;
@@ -124,8 +131,9 @@ const mulOperator: BinaryOperator = defineOperator({
   name: 'mul',
   composed: true,
   forward(ctx: Context<OperandState>, a: Operand, b: Operand): Tensor {
+    const y = binary('mul', a, b);
     saveOperands(ctx, a, b);
-    return binary('mul', a, b);
+    return y;
   },
   backward(ctx, grad) {
     const [a, b] = savedOperands(ctx);
@@ -149,8 +157,9 @@ const divOperator: BinaryOperator = defineOperator({
   name: 'div',
   composed: true,
   forward(ctx: Context<OperandState>, a: Operand, b: Operand): Tensor {
+    const y = binary('div', a, b);
     saveOperands(ctx, a, b);
-    return binary('div', a, b);
+    return y;
   },
   backward(ctx, grad) {
     if (!grad) return [null, null];

@@ -1,7 +1,7 @@
 /** Comparisons: u8 masks, 1 where the relation holds. Not differentiable. */
 import { field, nativeOperator } from '../core/declare.js';
 import type { Tensor } from '../core/tensor.js';
-import type { Operand } from './binary.js';
+import { type Operand, operandsOf } from './binary.js';
 
 const compareCall = nativeOperator('compare', {
   a: field.optional,
@@ -21,9 +21,7 @@ const compareCall = nativeOperator('compare', {
 });
 
 function compare(kind: Parameters<typeof compareCall>[0]['kind'], a: Operand, b: Operand): Tensor {
-  if (typeof b === 'number') return compareCall({ a: a as Tensor, value: b, kind }).y;
-  if (typeof a === 'number') return compareCall({ b, value: a, kind }).y;
-  return compareCall({ a, b, value: 0, kind }).y;
+  return compareCall(operandsOf(kind, a, b), undefined, kind).y;
 }
 
 /**

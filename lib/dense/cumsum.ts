@@ -1,5 +1,5 @@
 import { type Context, defineOperator } from '../core/autograd/index.js';
-import { field, nativeOperator } from '../core/declare.js';
+import { asTensor, field, nativeOperator } from '../core/declare.js';
 import { checkOptions } from '../core/options.js';
 import type { Tensor } from '../core/tensor.js';
 import { axisOf } from '../core/views.js';
@@ -38,5 +38,6 @@ const cumsumOperator: (x: Tensor, axis: number, reverse: boolean) => Tensor = de
  */
 export function cumsum(x: Tensor, axis: number, options: { reverse?: boolean } = {}): Tensor {
   checkOptions('cumsum', options, ['reverse']);
-  return cumsumOperator(x, axisOf('cumsum', 'axis', axis, x.rank), options.reverse ?? false);
+  const at = axisOf('cumsum', 'axis', axis, asTensor('cumsum', 'x', x).rank);
+  return cumsumOperator(x, at, options.reverse ?? false);
 }

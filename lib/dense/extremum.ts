@@ -40,7 +40,8 @@ function extremeOf(
     ): Tensor {
       ctx.state = { shape: x.shape, axes };
       const wantIndex = ctx.needs[0] ?? false;
-      const { y, index } = extremumCall({ x, kind, axes, keepDims, wantValue: true, wantIndex });
+      const call = { x, kind, axes, keepDims, wantValue: true, wantIndex };
+      const { y, index } = extremumCall(call, undefined, kind);
       if (wantIndex) ctx.own(index);
       return y;
     },
@@ -85,14 +86,15 @@ function position(
   options: ReduceOptions,
 ): Tensor {
   checkOptions(operator, options, ['keepDims']);
-  return extremumCall({
+  const call = {
     x,
-    kind: operator === 'argmax' ? 'max' : 'min',
+    kind: operator === 'argmax' ? ('max' as const) : ('min' as const),
     axes: axesOf(operator, x, axis),
     keepDims: options.keepDims ?? false,
     wantValue: false,
     wantIndex: true,
-  }).index;
+  };
+  return extremumCall(call, undefined, operator).index;
 }
 
 /**

@@ -30,9 +30,10 @@ function gate(kind: GatedKind): (a: Tensor, b: Tensor | undefined) => Tensor {
   return defineOperator({
     name: kind,
     forward(ctx: Context, a: Tensor, b: Tensor | undefined): Tensor {
+      const { y } = gatedCall({ a, b, kind }, undefined, kind);
       if (b) ctx.save(a, b);
       else ctx.save(a);
-      return gatedCall({ a, b, kind }).y;
+      return y;
     },
     backward(ctx, gradY) {
       if (!gradY) return [null, null];

@@ -1,6 +1,6 @@
 /** Reading and adding at places given by an index tensor. */
 import { type Context, defineOperator } from '../core/autograd/index.js';
-import { field, nativeOperator } from '../core/declare.js';
+import { asTensor, field, nativeOperator } from '../core/declare.js';
 import { full } from '../core/primitives.js';
 import type { Shape, Tensor } from '../core/tensor.js';
 import { axisOf } from '../core/views.js';
@@ -30,9 +30,10 @@ const gatherOperator: (x: Tensor, axis: number, index: Tensor) => Tensor = defin
     axis: number,
     index: Tensor,
   ): Tensor {
+    const { y } = gatherCall({ x, axis, index });
     ctx.state = { shape: x.shape, axis };
     ctx.save(index);
-    return gatherCall({ x, axis, index }).y;
+    return y;
   },
   backward(ctx, grad) {
     if (!grad) return [null];
@@ -60,7 +61,7 @@ export function scatterInto(shape: Shape, axis: number, index: Tensor, source: T
  * gather(tensor([[1, 2], [3, 4]]), 1, tensor(new Int32Array([1, 0]), { shape: [2, 1] })); // [[2], [3]]
  */
 export function gather(x: Tensor, axis: number, index: Tensor): Tensor {
-  return gatherOperator(x, axisOf('gather', 'axis', axis, x.rank), index);
+  return gatherOperator(x, axisOf('gather', 'axis', axis, asTensor('gather', 'x', x).rank), index);
 }
 
 const scatterAddOperator: (x: Tensor, axis: number, index: Tensor, source: Tensor) => Tensor =
@@ -68,9 +69,10 @@ const scatterAddOperator: (x: Tensor, axis: number, index: Tensor, source: Tenso
     name: 'scatterAdd',
     composed: true,
     forward(ctx: Context<number>, x: Tensor, axis: number, index: Tensor, source: Tensor): Tensor {
+      const { y } = scatterAddCall({ x, axis, index, source });
       ctx.state = axis;
       ctx.save(index);
-      return scatterAddCall({ x, axis, index, source }).y;
+      return y;
     },
     backward(ctx, grad) {
       const [index] = ctx.saved() as [Tensor];
@@ -96,5 +98,6 @@ const scatterAddOperator: (x: Tensor, axis: number, index: Tensor, source: Tenso
  * scatterAdd(zeros([3]), 0, tensor(new Int32Array([2, 2])), tensor([1, 10])); // 0, 0, 11
  */
 export function scatterAdd(x: Tensor, axis: number, index: Tensor, source: Tensor): Tensor {
-  return scatterAddOperator(x, axisOf('scatterAdd', 'axis', axis, x.rank), index, source);
+  const at = axisOf('scatterAdd', 'axis', axis, asTensor('scatterAdd', 'x', x).rank);
+  return scatterAddOperator(x, at, index, source);
 }

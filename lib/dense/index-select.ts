@@ -1,6 +1,6 @@
 /** Slices chosen by ids, and table lookup. */
 import { type Context, defineOperator } from '../core/autograd/index.js';
-import { field, nativeOperator, show } from '../core/declare.js';
+import { asTensor, field, nativeOperator, show } from '../core/declare.js';
 import { ArgumentError } from '../core/errors.js';
 import { checkOptions } from '../core/options.js';
 import type { Tensor } from '../core/tensor.js';
@@ -38,9 +38,10 @@ function selection(name: string): Select {
     name,
     composed: true,
     forward(ctx: Context<State>, x: Tensor, axis: number, ids: Tensor, skip: number): Tensor {
+      const { y } = indexSelectCall({ x, axis, ids }, undefined, name);
       ctx.state = { axis, length: x.shape[axis] as number, skip };
       ctx.save(ids);
-      return indexSelectCall({ x, axis, ids }).y;
+      return y;
     },
     backward(ctx, grad) {
       const [ids] = ctx.saved() as [Tensor];
@@ -89,7 +90,8 @@ const embeddingOperator = selection('embedding');
  * indexSelect(tensor([[1, 2], [3, 4]]), 0, tensor(new Int32Array([1, 1, 0]))); // [[3, 4], [3, 4], [1, 2]]
  */
 export function indexSelect(x: Tensor, axis: number, ids: Tensor): Tensor {
-  return selectOperator(x, axisOf('indexSelect', 'axis', axis, x.rank), ids, -1);
+  const at = axisOf('indexSelect', 'axis', axis, asTensor('indexSelect', 'x', x).rank);
+  return selectOperator(x, at, ids, -1);
 }
 
 /**
@@ -118,7 +120,7 @@ export function embedding(
   options: { paddingIndex?: number | null } = {},
 ): Tensor {
   checkOptions('embedding', options, ['paddingIndex']);
-  if (weight.rank !== 2) {
+  if (asTensor('embedding', 'weight', weight).rank !== 2) {
     throw new ArgumentError(
       'ERR_RANK',
       'embedding',

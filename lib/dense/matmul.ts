@@ -42,8 +42,9 @@ const productOperator = defineOperator({
   composed: true,
   forward(ctx: Context<Product>, a: Tensor, b: Tensor, how: Product): Tensor {
     ctx.state = how;
+    const { y } = matmulCall({ a, b, ...how, activation: 'none', keepPreactivation: false });
     ctx.save(a, b);
-    return matmulCall({ a, b, ...how, activation: 'none', keepPreactivation: false }).y;
+    return y;
   },
   backward(ctx, grad) {
     if (!grad) return [null, null, null];

@@ -19,8 +19,9 @@ function pick(kind: 'maximum' | 'minimum'): (a: Operand, b: Operand) => Tensor {
     name: kind,
     composed: true,
     forward(ctx: Context<OperandState>, a: Operand, b: Operand): Tensor {
+      const y = binary(kind, a, b);
       saveOperands(ctx, a, b);
-      return binary(kind, a, b);
+      return y;
     },
     backward(ctx, grad) {
       if (!grad) return [null, null];

@@ -1,5 +1,7 @@
 /** Optimizer arithmetic over lists of tensors, each call one native operator. `lib/optim` drives it. */
-import { field, nativeOperator } from '../core/declare.js';
+import { field, nativeOperator, show } from '../core/declare.js';
+import { ArgumentError } from '../core/errors.js';
+import { checkOptions } from '../core/options.js';
 import type { Tensor } from '../core/tensor.js';
 
 const adamStepCall = nativeOperator('adamStep', {
@@ -126,8 +128,13 @@ export interface GradNormOptions {
  */
 export function gradNorm(
   tensors: readonly Tensor[],
-  { order = 2, scale }: GradNormOptions = {},
+  options: GradNormOptions = {},
 ): { norm: Tensor; nonFinite: Tensor } {
+  checkOptions('gradNorm', options, ['order', 'scale']);
+  const { order = 2, scale } = options;
+  if (order !== 2 && order !== Number.POSITIVE_INFINITY) {
+    throw new ArgumentError('ERR_OPTION', 'gradNorm', 'order', show(order), 'Use 2 or Infinity');
+  }
   return gradNormCall({ tensors, scale, largest: order !== 2 });
 }
 

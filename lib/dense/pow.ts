@@ -20,8 +20,9 @@ const powOperator: (a: Operand, b: Operand) => Tensor = defineOperator({
   name: 'pow',
   composed: true,
   forward(ctx: Context<OperandState>, a: Operand, b: Operand): Tensor {
+    const y = binary('pow', a, b);
     saveOperands(ctx, a, b);
-    return binary('pow', a, b);
+    return y;
   },
   backward(ctx, grad) {
     if (!grad) return [null, null];

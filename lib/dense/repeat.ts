@@ -1,6 +1,6 @@
 /** Copies along axes, and reversal. */
 import { type Context, defineOperator } from '../core/autograd/index.js';
-import { show } from '../core/declare.js';
+import { asTensor, show } from '../core/declare.js';
 import { ArgumentError } from '../core/errors.js';
 import type { Tensor } from '../core/tensor.js';
 import { axisOf, reshape } from '../core/views.js';
@@ -8,7 +8,7 @@ import { expand } from './sum.js';
 import { discardViews } from './temporary.js';
 
 function counts(operator: string, argument: string, list: readonly number[]): void {
-  if (!list.every((n) => Number.isSafeInteger(n) && n >= 0)) {
+  if (!Array.isArray(list) || !list.every((n) => Number.isSafeInteger(n) && n >= 0)) {
     throw new ArgumentError(
       'ERR_VALUE',
       operator,
@@ -27,7 +27,7 @@ function counts(operator: string, argument: string, list: readonly number[]): vo
  * repeat(tensor([1, 2]), 2, 0); // 1, 1, 2, 2
  */
 export function repeat(x: Tensor, count: number, axis: number): Tensor {
-  const at = axisOf('repeat', 'axis', axis, x.rank);
+  const at = axisOf('repeat', 'axis', axis, asTensor('repeat', 'x', x).rank);
   counts('repeat', 'count', [count]);
   const [before, after] = [x.shape.slice(0, at + 1), x.shape.slice(at + 1)];
   const apart = reshape(x, [...before, 1, ...after]);
@@ -48,6 +48,7 @@ export function repeat(x: Tensor, count: number, axis: number): Tensor {
  * tile(tensor([1, 2]), [2]); // 1, 2, 1, 2
  */
 export function tile(x: Tensor, repeats: readonly number[]): Tensor {
+  asTensor('tile', 'x', x);
   counts('tile', 'repeats', repeats);
   const added = repeats.length - x.rank;
   if (added < 0) {
@@ -100,5 +101,5 @@ const flipOperator: (x: Tensor, axis: number) => Tensor = defineOperator({
  * flip(tensor([1, 2, 3]), 0); // 3, 2, 1
  */
 export function flip(x: Tensor, axis: number): Tensor {
-  return flipOperator(x, axisOf('flip', 'axis', axis, x.rank));
+  return flipOperator(x, axisOf('flip', 'axis', axis, asTensor('flip', 'x', x).rank));
 }

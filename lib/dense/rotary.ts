@@ -1,5 +1,5 @@
 import { type Context, defineOperator } from '../core/autograd/index.js';
-import { field, nativeOperator, show } from '../core/declare.js';
+import { asTensor, field, nativeOperator, show } from '../core/declare.js';
 import { ArgumentError } from '../core/errors.js';
 import { checkOptions } from '../core/options.js';
 import { full } from '../core/primitives.js';
@@ -103,7 +103,7 @@ export function rotary(x: Tensor, options: RotaryOptions = {}): Tensor {
     'interleaved',
   ]);
   const { axis = -2, positions, base = 10000, frequencies, interleaved = false } = options;
-  const dim = options.dim ?? x.shape?.at(-1) ?? 0;
+  const dim = options.dim ?? asTensor('rotary', 'x', x).shape.at(-1) ?? 0;
   const { offset } = options;
   if (typeof offset === 'number' && !Number.isInteger(offset)) {
     throw new ArgumentError('ERR_VALUE', 'rotary', 'offset', show(offset), 'Use an integer');

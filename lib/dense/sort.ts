@@ -1,6 +1,6 @@
 /** Sorting and selection along an axis. */
 import { type Context, defineOperator } from '../core/autograd/index.js';
-import { field, nativeOperator } from '../core/declare.js';
+import { asTensor, field, nativeOperator } from '../core/declare.js';
 import { checkOptions } from '../core/options.js';
 import type { Shape, Tensor } from '../core/tensor.js';
 import { axisOf } from '../core/views.js';
@@ -78,7 +78,7 @@ export function sort(x: Tensor, options: { axis?: number; descending?: boolean }
   checkOptions('sort', options, ['axis', 'descending']);
   return sortOperator(
     x,
-    axisOf('sort', 'axis', options.axis ?? -1, x.rank),
+    axisOf('sort', 'axis', options.axis ?? -1, asTensor('sort', 'x', x).rank),
     options.descending ?? false,
   );
 }
@@ -105,7 +105,7 @@ export function topK(
   checkOptions('topK', options, ['axis', 'largest']);
   return topKOperator(
     x,
-    axisOf('topK', 'axis', options.axis ?? -1, x.rank),
+    axisOf('topK', 'axis', options.axis ?? -1, asTensor('topK', 'x', x).rank),
     k,
     options.largest ?? true,
   );

@@ -1,8 +1,8 @@
 /** Sums, and their adjoint, expansion. */
 import { type Context, defineOperator } from '../core/autograd/index.js';
-import { field, nativeOperator, show } from '../core/declare.js';
+import { asTensor, field, nativeOperator, show } from '../core/declare.js';
 import { ArgumentError } from '../core/errors.js';
-import { checkOptions } from '../core/options.js';
+import { checkLengths, checkOptions } from '../core/options.js';
 import type { Shape, Tensor } from '../core/tensor.js';
 import { reshape } from '../core/views.js';
 import { type AxesArgument, axesOf } from './axes.js';
@@ -23,7 +23,7 @@ export function reduce(
   axes: readonly number[],
   keepDims: boolean,
 ): Tensor {
-  return reduceCall({ x, kind, axes, keepDims }).y;
+  return reduceCall({ x, kind, axes, keepDims }, undefined, kind).y;
 }
 
 /** Options of reductions. */
@@ -57,6 +57,8 @@ const expandOperator = defineOperator({
  * expand(tensor([[1], [2]]), [2, 3]).shape; // [2, 3]
  */
 export function expand(x: Tensor, shape: Shape): Tensor {
+  asTensor('expand', 'x', x);
+  checkLengths('expand', 'shape', shape);
   const added = shape.length - x.rank;
   const full = shape.map((d, i) => (d === -1 && i >= added ? (x.shape[i - added] as number) : d));
   if (

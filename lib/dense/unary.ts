@@ -69,7 +69,7 @@ export function elementwise(
     name: kind,
     composed: true,
     forward(ctx: Context, x: Tensor): Tensor {
-      const { y } = unaryCall({ x, kind });
+      const { y } = unaryCall({ x, kind }, undefined, kind);
       ctx.save(fromOutput.has(kind) ? y : x);
       return y;
     },

@@ -1,5 +1,5 @@
 import { type Context, defineOperator } from '../core/autograd/index.js';
-import { field, nativeOperator } from '../core/declare.js';
+import { asTensor, field, nativeOperator } from '../core/declare.js';
 import type { Shape, Tensor } from '../core/tensor.js';
 import { type Operand, reduceTo, shapeOf } from './binary.js';
 
@@ -16,15 +16,16 @@ const whereOperator: (condition: Tensor, a: Operand, b: Operand) => Tensor = def
   name: 'where',
   composed: true,
   forward(ctx: Context<{ a: Shape; b: Shape }>, condition: Tensor, a: Operand, b: Operand): Tensor {
-    ctx.save(condition);
-    ctx.state = { a: shapeOf(a), b: shapeOf(b) };
-    return whereCall({
+    const { y } = whereCall({
       condition,
-      a: typeof a === 'number' ? null : a,
-      b: typeof b === 'number' ? null : b,
+      a: typeof a === 'number' ? null : asTensor('where', 'a', a),
+      b: typeof b === 'number' ? null : asTensor('where', 'b', b),
       valueA: typeof a === 'number' ? a : 0,
       valueB: typeof b === 'number' ? b : 0,
-    }).y;
+    });
+    ctx.save(condition);
+    ctx.state = { a: shapeOf(a), b: shapeOf(b) };
+    return y;
   },
   backward(ctx, grad) {
     const [condition] = ctx.saved() as [Tensor];

@@ -1,4 +1,6 @@
 /** What a module owns: parameters, which train, and buffers, which do not. */
+import { asTensor } from '../core/declare.js';
+import { checkOptions } from '../core/options.js';
 import { keep } from '../core/scope.js';
 import type { Tensor } from '../core/tensor.js';
 
@@ -38,8 +40,10 @@ export function own(t: Tensor, as: Ownership): Tensor {
  *   gain = parameter(ones([8]));
  * }
  */
-export function parameter(data: Tensor, { requiresGrad = true } = {}): Parameter {
-  data.requireGrad(requiresGrad);
+export function parameter(data: Tensor, options: { requiresGrad?: boolean } = {}): Parameter {
+  checkOptions('parameter', options, ['requiresGrad']);
+  const { requiresGrad = true } = options;
+  asTensor('parameter', 'data', data).requireGrad(requiresGrad);
   return own(data, { kind: 'parameter', persistent: true, keepDtype: false });
 }
 
@@ -54,6 +58,12 @@ export function parameter(data: Tensor, { requiresGrad = true } = {}): Parameter
  * }
  * new Centred().stateDict(); // { mean }
  */
-export function buffer(data: Tensor, { persistent = true, keepDtype = false } = {}): Tensor {
+export function buffer(
+  data: Tensor,
+  options: { persistent?: boolean; keepDtype?: boolean } = {},
+): Tensor {
+  checkOptions('buffer', options, ['persistent', 'keepDtype']);
+  const { persistent = true, keepDtype = false } = options;
+  asTensor('buffer', 'data', data);
   return own(data, { kind: 'buffer', persistent, keepDtype });
 }

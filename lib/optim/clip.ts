@@ -1,3 +1,6 @@
+import { asTensor, show } from '../core/declare.js';
+import { ArgumentError } from '../core/errors.js';
+import { checkOptions } from '../core/options.js';
 import { full } from '../core/primitives.js';
 import type { Tensor } from '../core/tensor.js';
 import {
@@ -8,8 +11,12 @@ import {
   scaleTensors,
 } from '../dense/optimizer.js';
 
-function gradients(params: Iterable<Tensor>): Tensor[] {
-  return [...params].flatMap((p) => (p.grad ? [p.grad] : []));
+function gradients(operator: string, params: Iterable<Tensor>): Tensor[] {
+  if (typeof params?.[Symbol.iterator] !== 'function') {
+    const remedy = 'Pass parameters, for example model.parameters()';
+    throw new ArgumentError('ERR_VALUE', operator, 'params', show(params), remedy);
+  }
+  return [...params].flatMap((p, i) => asTensor(operator, `params[${i}]`, p).grad ?? []);
 }
 
 /**
@@ -26,9 +33,11 @@ function gradients(params: Iterable<Tensor>): Tensor[] {
 export function clipGradNorm(
   params: Iterable<Tensor>,
   maxNorm: number,
-  { order }: Pick<GradNormOptions, 'order'> = {},
+  options: Pick<GradNormOptions, 'order'> = {},
 ): Tensor {
-  const grads = gradients(params);
+  checkOptions('clipGradNorm', options, ['order']);
+  const { order } = options;
+  const grads = gradients('clipGradNorm', params);
   if (grads.length === 0) return full([], 0);
   const { norm, nonFinite } = gradNorm(grads, order === undefined ? {} : { order });
   nonFinite.dispose();
@@ -48,6 +57,6 @@ export function clipGradNorm(
  * console.log(w.grad?.dataSync()); // 5, -5
  */
 export function clipGradValue(params: Iterable<Tensor>, limit: number): void {
-  const grads = gradients(params);
+  const grads = gradients('clipGradValue', params);
   if (grads.length > 0) clampTensors(grads, limit);
 }

@@ -89,12 +89,18 @@ export abstract class Optimizer<O extends CommonOptions = CommonOptions> {
     options: Required<O>,
     seen: Map<Tensor, string>,
   ): void {
+    if (typeof members?.[Symbol.iterator] !== 'function') {
+      const remedy = 'Pass parameters, for example model.parameters()';
+      throw new ArgumentError('ERR_VALUE', operator, 'params', show(members), remedy);
+    }
     const slots: Slot[] = [];
     for (const member of members) {
       const [name, param] =
         member instanceof Tensor
           ? [String(seen.size), member]
-          : (member as readonly [string, Tensor]);
+          : Array.isArray(member)
+            ? (member as readonly [string, Tensor])
+            : [String(seen.size), member as unknown as Tensor];
       checkParameter(operator, name, param, seen);
       seen.set(param, name);
       slots.push({ name, param, state: new Map() });

@@ -230,8 +230,12 @@ describe('attention at the edges', () => {
     const got = runCase(c, dataOf(c), 'f32');
     expect(got.o.length).toBe(0);
     expect(got.k).toEqual(new Float64Array(2 * 4 * 16));
-    const none = zeros([0, 2, 3, 4]);
-    expect(attention(none, none, none).shape).toEqual([0, 2, 3, 4]);
+    const none = zeros([0, 2, 3, 4]).requireGrad();
+    const [y, lse] = attention(none, none, none, { causal: true, returnLse: true });
+    expect([y.shape, y.dataSync().length]).toEqual([[0, 2, 3, 4], 0]);
+    expect([lse.shape, lse.dataSync().length]).toEqual([[0, 2, 3], 0]);
+    y.backward({ gradient: zeros([0, 2, 3, 4]) });
+    expect(none.grad?.dataSync().length).toBe(0);
   });
 
   test('lengths outside the sequence poison the result', async () => {

@@ -115,7 +115,7 @@ test('f32 functions stay within a few units in the last place over their range',
 });
 
 test('integers and misspelt options are refused', () => {
-  expect(() => longspan.exp(tensor(new Int32Array(2)))).toThrow("unary: 'x' is i32[2]");
+  expect(() => longspan.exp(tensor(new Int32Array(2)))).toThrow("exp: 'x' is i32[2]");
   expect(() => longspan.gelu(tensor([1]), { approximate: 'fast' as 'tanh' })).toThrow(
     "Use 'none' or 'tanh'",
   );

@@ -1,4 +1,5 @@
 import { GraphError } from '../errors.js';
+import { checkFunction, checkTensors } from '../options.js';
 import { tidy } from '../scope.js';
 import { Tensor } from '../tensor.js';
 import { propagateNested } from './backward.js';
@@ -22,6 +23,7 @@ const checkpointOperator = defineOperator({
     const result = replay.record(() => tidy(() => fn(...inputs)));
     ctx.own(...replay.tensors());
     const outputs = result instanceof Tensor ? [result] : result;
+    checkTensors('checkpoint', 'result', outputs);
     // An input handed through would end up in two places of the graph.
     return outputs.map((t) => (inputs.includes(t) ? t.detach() : t));
   },
@@ -65,6 +67,8 @@ export function checkpoint<R extends Tensor | readonly Tensor[]>(
   fn: (...inputs: Tensor[]) => R,
   inputs: readonly Tensor[],
 ): R {
+  checkFunction('checkpoint', fn);
+  checkTensors('checkpoint', 'inputs', inputs);
   let single = false;
   const outputs = checkpointOperator((...given: Tensor[]) => {
     const result = fn(...given);

@@ -1,5 +1,6 @@
 /** The recorded graph: one node per call of a differentiable operator. */
 import { GraphError } from '../errors.js';
+import { checkFunction } from '../options.js';
 import type { Tensor } from '../tensor.js';
 
 /** A forward argument as the graph keeps it: what gradients flow to, in the argument's own structure. */
@@ -136,6 +137,7 @@ export function withRecording<T>(value: boolean, fn: () => T): T {
  * console.log(prediction.requiresGrad); // false
  */
 export function noGrad<T>(fn: () => T): T {
+  checkFunction('noGrad', fn);
   const result = withRecording(false, fn);
   if (typeof (result as { then?: unknown } | null)?.then === 'function') {
     throw new GraphError(

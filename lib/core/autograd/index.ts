@@ -1,4 +1,6 @@
+import { asTensor } from '../declare.js';
 import { GraphError } from '../errors.js';
+import { checkFunction, checkOptions, checkTensors } from '../options.js';
 import { full } from '../primitives.js';
 import { keep } from '../scope.js';
 import type { Tensor } from '../tensor.js';
@@ -18,6 +20,9 @@ function rootGradients(
   outputs: readonly Tensor[],
   given: readonly (Tensor | undefined)[] | undefined,
 ): { gradients: Tensor[]; made: Tensor[] } {
+  given?.forEach((t) => {
+    if (t !== undefined) asTensor(operator, 'gradient', t);
+  });
   const made: Tensor[] = [];
   const gradients = outputs.map((output, i) => {
     if (!output.requiresGrad) {
@@ -63,6 +68,8 @@ export function backward(
   loss: Tensor,
   options: BackwardOptions & { gradient?: Tensor } = {},
 ): void {
+  asTensor('backward', 'loss', loss);
+  checkOptions('backward', options, ['gradient', 'retainGraph', 'createGraph']);
   const { gradients, made } = rootGradients('backward', [loss], [options.gradient]);
   propagate([loss], gradients, null, options);
   for (const t of made) t.dispose();
@@ -83,6 +90,10 @@ export function gradients(
   inputs: readonly Tensor[],
   options: BackwardOptions & { gradients?: readonly Tensor[] } = {},
 ): (Tensor | null)[] {
+  checkTensors('gradients', 'outputs', outputs);
+  checkTensors('gradients', 'inputs', inputs);
+  checkOptions('gradients', options, ['gradients', 'retainGraph', 'createGraph']);
+  if (options.gradients) checkTensors('gradients', 'gradients', options.gradients);
   const roots = rootGradients('gradients', outputs, options.gradients);
   const result = propagate(outputs, roots.gradients, inputs, options);
   if (!options.createGraph) for (const t of roots.made) t.dispose();
@@ -115,6 +126,8 @@ export function vjp<R extends Tensor | readonly Tensor[]>(
   fn: (...inputs: Tensor[]) => R,
   inputs: readonly Tensor[],
 ): Vjp<R> {
+  checkFunction('vjp', fn);
+  checkTensors('vjp', 'inputs', inputs);
   const leaves = inputs.map((t) => t.detach().requireGrad());
   const value = withRecording(true, () => fn(...leaves));
   const outputs = (Array.isArray(value) ? value : [value]) as Tensor[];
@@ -144,5 +157,11 @@ function propagateNothing(outputs: readonly Tensor[]): void {
  * releaseGraph([loss]); // frees x * x; a backward(loss) would now throw
  */
 export function releaseGraph(outputs: readonly Tensor[]): void {
+  // Results that were disposed meanwhile have a graph all the same.
+  checkTensors(
+    'releaseGraph',
+    'outputs',
+    Array.isArray(outputs) ? outputs.filter((t) => !t?.isDisposed) : outputs,
+  );
   propagate(outputs, [], [], {});
 }

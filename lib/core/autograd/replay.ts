@@ -1,4 +1,5 @@
 /** Remembers what a recomputed region must find as it was: states of random generators, and decisions. */
+import { checkFunction } from '../options.js';
 import { assign, copy } from '../primitives.js';
 import { keep } from '../scope.js';
 import type { Tensor } from '../tensor.js';
@@ -48,6 +49,7 @@ export function beforeDraw(state: Tensor): void {
  * backward(sum(checkpoint(choose, [x])));
  */
 export function decideOnce(make: () => readonly Tensor[]): readonly Tensor[] {
+  checkFunction('decideOnce', make);
   return decider ? decider(make) : withRecording(false, make);
 }
 

@@ -1,5 +1,6 @@
 import { ArgumentError } from '../../core/errors.js';
 import { checkOptions } from '../../core/options.js';
+import { hostBuffer } from '../../core/tensor.js';
 
 /** Options of `sinusoidalPositions`. */
 export interface SinusoidalOptions {
@@ -30,7 +31,7 @@ export function sinusoidalPositions<T extends Float32Array | Float64Array = Floa
   length: number,
   d: number,
   options: SinusoidalOptions = {},
-  out: T = new Float32Array(Math.max(0, length * d) || 0) as T,
+  out?: T,
 ): T {
   const operator = 'sinusoidalPositions';
   checkOptions(operator, options, ['layout', 'base']);
@@ -46,9 +47,10 @@ export function sinusoidalPositions<T extends Float32Array | Float64Array = Floa
     const remedy = "Give 'interleaved' or 'halves'";
     throw new ArgumentError('ERR_OPTION', operator, 'layout', String(layout), remedy);
   }
-  if (out.length !== length * d) {
+  const table = out ?? (new Float32Array(hostBuffer(operator, 4 * length * d)) as T);
+  if (table.length !== length * d) {
     const remedy = `Give ${length * d} elements, or leave it out`;
-    throw new ArgumentError('ERR_SHAPE', operator, 'out', `of ${out.length} elements`, remedy);
+    throw new ArgumentError('ERR_SHAPE', operator, 'out', `of ${table.length} elements`, remedy);
   }
   const sines = Math.ceil(d / 2);
   const step = layout === 'interleaved' ? 2 : 1;
@@ -57,9 +59,9 @@ export function sinusoidalPositions<T extends Float32Array | Float64Array = Floa
     const frequency = base ** ((-2 * i) / d);
     for (let p = 0; p < length; p++) {
       const at = p * d + i * step;
-      out[at] = Math.sin(p * frequency);
-      if (2 * i + 1 < d) out[at + offset] = Math.cos(p * frequency);
+      table[at] = Math.sin(p * frequency);
+      if (2 * i + 1 < d) table[at + offset] = Math.cos(p * frequency);
     }
   }
-  return out;
+  return table;
 }

@@ -15,7 +15,13 @@ import { type Parameter, parameter } from '../parameter.js';
 import { Dropout } from './dropout.js';
 import { Linear } from './linear.js';
 import { RMSNorm } from './norm.js';
-import { checkSizes, type LayerOptions, layerOptionNames, layerOptions } from './options.js';
+import {
+  checkSizes,
+  constantOptions,
+  type LayerOptions,
+  layerOptionNames,
+  layerOptions,
+} from './options.js';
 import type { RotaryPositions } from './rotary.js';
 
 /** Options of {@link MultiHeadAttention}. */
@@ -108,10 +114,10 @@ export class MultiHeadAttention extends Module {
     this.heads = heads;
     this.kvHeads = kvHeads;
     this.headDim = headDim;
-    this.inProjWeight = parameter(full([rows, dModel], 0, made));
+    this.inProjWeight = parameter(full([rows, dModel], 0, constantOptions(options)));
     this.mechanism = mechanism.to(this.inProjWeight.device);
     initialise.xavierUniform(this.inProjWeight, made.generator && { generator: made.generator });
-    this.inProjBias = bias ? parameter(full([rows], 0, made)) : null;
+    this.inProjBias = bias ? parameter(full([rows], 0, constantOptions(options))) : null;
     this.outProj = new Linear(heads * headDim, dModel, { ...made, bias });
     if (this.outProj.bias) initialise.constant(this.outProj.bias, 0);
     this.qNorm = qkNorm ? new RMSNorm(headDim, made) : null;

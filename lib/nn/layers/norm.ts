@@ -4,7 +4,13 @@ import type { Tensor } from '../../core/tensor.js';
 import { layerNorm, rmsNorm } from '../../dense/index.js';
 import { Module } from '../module.js';
 import { type Parameter, parameter } from '../parameter.js';
-import { checkSizes, type LayerOptions, layerOptionNames, layerOptions } from './options.js';
+import {
+  checkSizes,
+  constantOptions,
+  type LayerOptions,
+  layerOptionNames,
+  layerOptions,
+} from './options.js';
 
 /** What normalising a sum gives. */
 export interface NormalisedSum {
@@ -54,8 +60,8 @@ export class LayerNorm extends Norm {
     const { eps = 1e-5, bias = true, unbiased = false } = options;
     this.eps = eps;
     this.unbiased = unbiased;
-    this.weight = parameter(full([width], 1, layerOptions(options)));
-    this.bias = bias ? parameter(full([width], 0, layerOptions(options))) : null;
+    this.weight = parameter(full([width], 1, constantOptions(options)));
+    this.bias = bias ? parameter(full([width], 0, constantOptions(options))) : null;
   }
 
   forward(x: Tensor): Tensor {
@@ -98,7 +104,7 @@ export class RMSNorm extends Norm {
     checkOptions('RMSNorm', options, ['eps', ...layerOptionNames]);
     checkSizes('RMSNorm', { width });
     this.eps = options.eps ?? 1e-6;
-    this.weight = parameter(full([width], 1, layerOptions(options)));
+    this.weight = parameter(full([width], 1, constantOptions(options)));
   }
 
   forward(x: Tensor): Tensor {

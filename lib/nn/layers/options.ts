@@ -26,6 +26,11 @@ export function layerOptions({ dtype, device, generator }: LayerOptions): LayerO
   };
 }
 
+/** @internal Those of parameters that begin with one value. */
+export function constantOptions({ dtype, device }: LayerOptions): TensorOptions {
+  return { ...(dtype !== undefined && { dtype }), ...(device !== undefined && { device }) };
+}
+
 /** @internal Requires positive integers. */
 export function checkSizes(operator: string, sizes: Readonly<Record<string, number>>): void {
   for (const [name, value] of Object.entries(sizes)) {
