@@ -104,13 +104,39 @@ export function nativeLoadError(
   });
 }
 
+/** Settings that native code reads when it is loaded: what they may be, and how that is said. */
+const SETTINGS: readonly (readonly [name: string, valid: RegExp, remedy: string])[] = [
+  [
+    'LONGSPAN_NUM_THREADS',
+    /^(?:[1-9]\d{0,2}|10[01]\d|102[0-4])$/,
+    'Use a whole number from 1 to 1024',
+  ],
+  ['LONGSPAN_CPU_LEVEL', /^(?:portable|v3|v4)$/, 'Use portable, v3 or v4'],
+];
+
+/**
+ * Refuses settings that would be ignored. An empty one is none.
+ *
+ * @throws {NativeLoadError} that names the setting and what it may be
+ */
+export function checkSettings(env: NodeJS.ProcessEnv): void {
+  for (const [name, valid, remedy] of SETTINGS) {
+    const value = env[name];
+    if (!value || valid.test(value)) continue;
+    const details = { argument: name, value, remedy };
+    throw new NativeLoadError(`the environment variable ${name} is '${value}'`, details);
+  }
+}
+
 /**
  * Loads the addon: a binary built from source (`build/Release`) if there is one, else the prebuilt
  * binary for this platform.
  * @param root folder of the package
- * @throws {NativeLoadError} with the places that were searched, the linker's words and the cure
+ * @throws {NativeLoadError} with the places that were searched, the linker's words and the cure; for a
+ *   setting that does not exist
  */
 export function loadAddon(root = path.join(__dirname, '..')): unknown {
+  checkSettings(process.env);
   let file: string | undefined;
   try {
     file = nodeGypBuild.resolve(root);

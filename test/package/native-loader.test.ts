@@ -1,7 +1,7 @@
 import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { loadAddon, type Machine, nativeLoadError } from '#lib/native-loader';
+import { checkSettings, loadAddon, type Machine, nativeLoadError } from '#lib/native-loader';
 import { root as packageRoot } from '../root.js';
 
 const debian: Machine = { target: 'linux-x64', glibc: '2.36', checkout: false };
@@ -12,6 +12,18 @@ const message = (
 ) => nativeLoadError('/p', file, new Error(cause), { ...debian, ...machine }).message;
 const missing = (machine: Partial<Machine>) =>
   nativeLoadError('/p', undefined, new Error('none'), { ...debian, ...machine }).message;
+
+test.each([
+  ['LONGSPAN_NUM_THREADS', ['1', '64', '1024', ''], ['0', '-1', '1.5', '1025', 'all', '2 ']],
+  ['LONGSPAN_CPU_LEVEL', ['portable', 'v3', 'v4', ''], ['V3', 'avx2']],
+])('%s may be %j and nothing else', (name, good, bad) => {
+  for (const value of good) expect(() => checkSettings({ [name]: value })).not.toThrow();
+  for (const value of bad) {
+    expect(() => checkSettings({ [name]: value })).toThrow(
+      expect.objectContaining({ code: 'ERR_NATIVE_LOAD', argument: name, value }),
+    );
+  }
+});
 
 describe('nativeLoadError', () => {
   test('keeps code, cause and remedy', () => {
