@@ -7,8 +7,11 @@
 //
 // 2 W (D + Dv) FLOPs for a token that sees W keys in all rounds, each element read once: bound by
 // latency for one token, some 10 us on an H200 for a window of 128; predicted are 40 us for lists
-// of 4 rounds with 128 keys each. Rings: right on an H200, not timed there. Lists: not yet run on
-// hardware.
+// of 4 rounds with 128 keys each. Before there were lists, rings were right on an H200; not yet run
+// on hardware as it is now.
+#include <algorithm>
+#include <limits>
+
 #include "cpp/ops/sparse/lsh_step.h"
 #include "cpp/ops/sparse/routing_step.h"
 #include "cuda/context.h"
@@ -30,8 +33,8 @@ struct StepJob {
   int32_t* lists;                          // [B, H, rounds, groups, slots]; null: rings
   const int32_t* lengths;                  // [B], with lists: tokens in the cache
   const int32_t *queryGroups, *keyGroups;  // [B, H, rounds, T]
-  int64_t groups, chunk, back;
-  int rounds, slots;
+  int64_t groups;
+  int rounds, slots, chunk, back;
   float scale, own;
   bool lastResort, attends;
 };
@@ -49,9 +52,12 @@ __device__ __forceinline__ SeenRanks seenRanks(const StepJob& job, int64_t line,
   if (group < 0 || group >= job.groups) return {0, 0, 0};
   const int64_t at = groups * job.groups + group;
   const int end = job.counts[at];
-  int64_t begin = max(0, end - job.slots);
-  if (job.lists != nullptr) begin = max(begin, ((end - 1) / job.chunk - job.back) * job.chunk);
-  return {at, static_cast<int>(begin), end};
+  int begin = max(0, end - job.slots);
+  if (job.lists != nullptr) {
+    const int chunks = (end - 1) / job.chunk - job.back;
+    if (chunks > 0) begin = max(begin, chunks * job.chunk);
+  }
+  return {at, begin, end};
 }
 
 // Whether the list has `position` among its ranks, at which positions ascend.
@@ -68,7 +74,7 @@ __device__ __forceinline__ bool isListed(const StepJob& job, SeenRanks seen, int
   return low < seen.end && job.lists[seen.at * job.slots + low % job.slots] == position;
 }
 
-__global__ void __launch_bounds__(kStepThreads) stepKernel(const __grid_constant__ StepJob job) {
+__global__ void __launch_bounds__(kStepThreads, 2) stepKernel(const __grid_constant__ StepJob job) {
   LONGSPAN_SHARED(shared);
   float* const logits = reinterpret_cast<float*>(shared + kTeamScratch);  // [kStepLogits]
   int* const rows = reinterpret_cast<int*>(logits + kStepLogits);         // [kStepLogits]
@@ -219,8 +225,8 @@ Status lshStep(const ops::LshStep& p, Context& context) {
   job.lengths = p.lengths.data<int32_t>();
   job.queryGroups = job.keyGroups = p.buckets.data<int32_t>();
   job.groups = p.bucketCount();
-  job.chunk = p.chunk;
-  job.back = p.back;
+  job.chunk = static_cast<int>(std::min<int64_t>(p.chunk, std::numeric_limits<int>::max()));
+  job.back = static_cast<int>(std::min<int64_t>(p.back, std::numeric_limits<int>::max()));
   job.rounds = static_cast<int>(p.rounds());
   job.slots = static_cast<int>(p.slots());
   job.scale = static_cast<float>(p.scale);

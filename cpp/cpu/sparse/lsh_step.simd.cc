@@ -88,7 +88,7 @@ int64_t rowFloats(const ops::LshStep& p) {
 
 template <class Row>
 void attendToSeen(const ops::LshStep& p, const ops::SortedAttentionProblem& problem,
-                  const PairTerms& terms, SeenTokens& seen, Row& row) {
+                  const SortedTerms& terms, SeenTokens& seen, Row& row) {
   if (problem.corrects()) seen.countRounds();
   for (int64_t r = 0; r < p.rounds(); ++r) {
     const Places ranks = seen.ranks(r);
@@ -115,7 +115,7 @@ Status lshStep(const ops::LshStep& p, Context& context) {
                   "It counts the cached tokens, of which the step's are the last");
   }
   const ops::SortedAttentionProblem problem = stepProblem(p.rounds(), p.scale, true, p.selfPenalty);
-  const PairTerms terms(problem);
+  const SortedTerms terms(problem);
   const int64_t ints = SeenTokens::ints(p), floats = ints + rowFloats(p);
   dispatchRow(p.q.dtype, [&](auto* type) {
     using Row = std::remove_pointer_t<decltype(type)>;

@@ -36,8 +36,8 @@ TensorView slotRows(const TensorView& rings) {
 // Takes token t of head (b, h) in, and gives what it then sees.
 template <class Row>
 void routeToken(const ops::RoutingStep& p, const ops::SortedAttentionProblem& problem,
-                const PairTerms& terms, const TensorView& keys, const TensorView& values, int64_t b,
-                int64_t h, int64_t t, Row& row) {
+                const SortedTerms& terms, const TensorView& keys, const TensorView& values,
+                int64_t b, int64_t h, int64_t t, Row& row) {
   const int64_t line = b * p.q.shape[1] + h, at = line * p.q.shape[2] + t;
   const int64_t clusters = p.clusters(), window = p.window();
   const auto inside = [=](int64_t cluster) { return cluster >= 0 && cluster < clusters; };
@@ -75,7 +75,7 @@ size_t routingStepWorkspace(const ops::RoutingStep& p, int threads) {
 Status routingStep(const ops::RoutingStep& p, Context& context) {
   const int64_t heads = p.q.shape[1], tokens = p.q.shape[2];
   const ops::SortedAttentionProblem problem = stepProblem(1, p.scale, p.lastResort, p.selfPenalty);
-  const PairTerms terms(problem);
+  const SortedTerms terms(problem);
   const TensorView keys = slotRows(p.keys), values = slotRows(p.values);
   const int64_t floats = rowFloats(p);
   dispatchRow(p.q.dtype, [&](auto* type) {

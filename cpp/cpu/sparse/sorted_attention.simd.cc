@@ -12,9 +12,7 @@
 // v and o each, gathered.
 #include "cpp/ops/sparse/sorted_attention.h"
 
-#include "cpp/cpu/attention/panel.h"
-#include "cpp/cpu/sparse/sorted_double.h"
-#include "cpp/cpu/sparse/sorted_tile.h"
+#include "cpp/cpu/sparse/sorted_row.h"
 
 namespace longspan::cpu::LONGSPAN_LEVEL {
 namespace {
@@ -181,24 +179,7 @@ class SortedHeadPanels {
       maximum[i] = i < rows ? maxima_[lanes_.order[i]] : 0.0f;
       sum[i] = i < rows ? sums_[lanes_.order[i]] : 0.0f;
     }
-    for (int v = 0; v < NR; ++v) {
-      const vf m0 = vload(maximum + v * kLanes), s0 = vload(sum + v * kLanes);
-      const vf m1 = panel.maximum[v], s1 = panel.sum[v];
-      const vi none = s0 == 0.0f, nothing = s1 == 0.0f;
-      const vf top = vselect(none, m1, vselect(nothing, m0, vmax(m0, m1)));
-      const vf old = vselect(none, vf{}, s0 * vexp2Fast(m0 - top));
-      const vf own = vselect(nothing, vf{}, vexp2Fast(m1 - top));
-      const vf total = old + s1 * own;
-      const vf inverse = vselect(total == 0.0f, vf{}, 1.0f / total);
-      vstore(maximum + v * kLanes, top);
-      vstore(sum + v * kLanes, total);
-      vstore(before + v * kLanes, old * inverse);
-      const vf factor = own * inverse;
-      for (int64_t d = 0; d < valueDim; ++d) {
-        float* o = panel.ot + d * width + v * kLanes;
-        vstore(o, vload(o) * factor);
-      }
-    }
+    mergeLanes(panel, maximum, sum, before);
     const int64_t padded = roundUp(valueDim, kLanes);
     transposeRows(panel.ot, width, valueDim, rows, memory_.rows, padded);
     float lse[width];
@@ -213,19 +194,6 @@ class SortedHeadPanels {
         call_.p.roundLse.data<float>()[at * call_.p.queries() + position] = lse[i];
       }
     }
-  }
-
-  // target = factor target + source; what a factor of 0 leaves out is not read.
-  static void combineRow(float* target, float factor, const float* source, int64_t dim) {
-    if (factor == 0.0f) {
-      std::memcpy(target, source, static_cast<size_t>(dim) * sizeof(float));
-      return;
-    }
-    int64_t d = 0;
-    for (; d + kLanes <= dim; d += kLanes) {
-      vstore(target + d, vfma(vload(target + d), vbroadcast(factor), vload(source + d)));
-    }
-    for (; d < dim; ++d) target[d] = factor * target[d] + source[d];
   }
 
   const SortedForwardCall& call_;

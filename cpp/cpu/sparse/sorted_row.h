@@ -46,32 +46,6 @@ inline void combineRow(float* target, float factor, const float* source, int64_t
   for (; d < dim; ++d) target[d] = factor * target[d] + source[d];
 }
 
-// What is added to the product of a pair, in base 2, to the bit as SortedTerms has it.
-class PairTerms {
- public:
-  explicit PairTerms(const ops::SortedAttentionProblem& p)
-      : minusLog_(static_cast<size_t>(p.rounds()) + 1, 0.0f),
-        self_(p.self == ops::SortedSelf::lastResort ? static_cast<float>(-p.selfPenalty * kLog2E)
-                                                    : 0.0f) {
-    for (int64_t n = 2; n <= p.rounds(); ++n) {
-      minusLog_[static_cast<size_t>(n)] = static_cast<float>(-std::log2(static_cast<double>(n)));
-    }
-  }
-  // Of a pair that `count` rounds see.
-  float added(int64_t count, bool isSelf) const {
-    const float duplicates = minusLog_[static_cast<size_t>(count)];
-    return isSelf ? duplicates + self_ : duplicates;
-  }
-
- private:
-  std::vector<float> minusLog_;  // of 0 to the number of rounds
-  float self_;
-};
-
-struct NothingAhead {
-  void fetch() {}
-};
-
 // The row of one query, to the bit as the forward kernel computes it: a panel with one lane, and
 // tiles that begin at the ranks at which those of the whole group do. Of a vector's lanes one is
 // used, which costs a step less than its calls do.
@@ -107,33 +81,34 @@ class SortedRow {
   // Takes the keys of one round. f(rank) of a rank in `seen`: rowOf gives the row of its key in k
   // and v, countOf in how many rounds it is seen; the key of rank `self` is the query's own.
   template <class RowOf, class CountOf>
-  void round(const PairTerms& terms, const ops::SortedAttentionProblem& p, const TensorView& k,
+  void round(const SortedTerms& terms, const ops::SortedAttentionProblem& p, const TensorView& k,
              const TensorView& v, Places seen, int64_t self, RowOf&& rowOf, CountOf&& countOf) {
     if (seen.size() <= 0) return;
     panel_.start(HeadRows{query_, dim_}, 1, [&](int64_t) { return Range{seen.begin, seen.end}; });
+    const GeneralScore score = sortedScore(p);
     const int64_t width = roundUp(valueDim_, kRowPadding);
     for (int64_t begin = seen.begin / kSortedKeys * kSortedKeys; begin < seen.end;
          begin += kSortedKeys) {
       const int64_t count = std::min(kSortedKeys, seen.end - begin);
       const int64_t padded = roundUp(count, kRowPadding);
       // Ranks before those seen are masked, whatever stands there.
-      const auto place = [&](int64_t j) { return rowOf(std::max(begin + j, seen.begin)); };
-      gatherRows(k, b_, h_, count, place, k_, dim_, padded);
-      gatherRows(v, b_, h_, count, place, v_, width, padded);
+      for (int64_t j = 0; j < count; ++j) {
+        rows_[j] = static_cast<int32_t>(rowOf(std::max(begin + j, seen.begin)));
+      }
+      gatherRows(k, b_, h_, count, rows_, k_, dim_, padded);
+      gatherRows(v, b_, h_, count, rows_, v_, width, padded);
       const KeyTile tile{begin, count, {k_, dim_}, {v_, width}};
-      NothingAhead ahead;
-      if (!p.hasTerms()) {
-        panel_.step(ScaledScore(p.scale), tile, p_, ahead);
-        continue;
+      TermTiles tiles;
+      if (p.hasTerms()) {
+        for (int64_t j = 0; j < padded; ++j) {
+          const int64_t rank = begin + j;
+          const bool isSeen = rank >= seen.begin && rank < seen.end;
+          terms_[j * kLanes] = isSeen ? terms.added(countOf(rank), rank == self) : 0.0f;
+        }
+        tiles.added = {terms_, kLanes};
       }
-      for (int64_t j = 0; j < padded; ++j) {
-        const int64_t rank = begin + j;
-        const bool isSeen = rank >= seen.begin && rank < seen.end;
-        terms_[j * kLanes] = isSeen ? terms.added(countOf(rank), rank == self) : 0.0f;
-      }
-      TermTiles added;
-      added.added = {terms_, kLanes};
-      panel_.step(SortedScore(p), tile, p_, ahead, added);
+      RowsAhead ahead;
+      panel_.step(score, tile, p_, ahead, tiles);
     }
     alignas(64) float before[kLanes];
     mergeLanes(panel_, maximum_, sum_, before);
@@ -152,6 +127,7 @@ class SortedRow {
   Panel<1> panel_;
   float *query_, *p_, *terms_, *k_, *v_, *own_, *out_;
   alignas(64) float maximum_[kLanes], sum_[kLanes];
+  int32_t rows_[kSortedKeys];  // of a tile's keys
 };
 
 // The same in f64.
@@ -160,7 +136,7 @@ class SortedDoubleRow : public DoubleRow {
   static int64_t floats(int64_t, int64_t) { return 0; }
   SortedDoubleRow(Scratch&, int64_t, int64_t) {}
   template <class RowOf, class CountOf>
-  void round(const PairTerms&, const ops::SortedAttentionProblem& p, const TensorView& k,
+  void round(const SortedTerms&, const ops::SortedAttentionProblem& p, const TensorView& k,
              const TensorView& v, Places seen, int64_t self, RowOf&& rowOf, CountOf&& countOf) {
     for (int64_t rank = seen.begin; rank < seen.end; ++rank) {
       add(p, k, v, rowOf(rank), p.corrects() ? countOf(rank) : 1, rank == self);

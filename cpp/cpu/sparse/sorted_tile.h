@@ -127,6 +127,11 @@ class SortedTerms {
     return tilesOf(out);
   }
 
+  // What is added to a pair that `count` rounds see, to the bit; not for pattern `global`.
+  float added(int64_t count, bool isSelf) const {
+    const float duplicates = count > 1 ? minusLog_[static_cast<size_t>(count)] : 0.0f;
+    return isSelf ? duplicates + self_ : duplicates;
+  }
   // What is added to the pair of position i with itself, to the bit.
   float addedToSelf(const SortedPlaces& places, int64_t i) const {
     const double duplicates = logDuplicates(p_, places, i, i);
