@@ -3,7 +3,9 @@ import {
   backward,
   checkpoint,
   clusterMembers,
+  device,
   Generator,
+  gradients,
   kmeansAssign,
   mechanismFrom,
   normal,
@@ -19,6 +21,7 @@ import {
 } from 'longspan';
 import { direction, routed } from '../reference/sparse.js';
 import { expectClose, tensorOf, values } from '../support/compare.js';
+import { testDevices } from '../support/devices.js';
 import { checkGradients } from '../support/gradcheck.js';
 
 type Shape4 = [number, number, number, number];
@@ -221,6 +224,33 @@ test('balanced: outputs of several clusters are averaged, unrouted tokens give 0
     const mean = out.map((row, i) => row.map((x) => x / Math.max(1, counts[i] as number)));
     expectClose(tensorOf(y.flat(), [24, 4], 'f64'), mean.flat(), { absolute: 1e-12 });
   }
+});
+
+describe.each(testDevices())('on %s', (name) => {
+  test.each([
+    ['keys of their own', false, 9],
+    ['shared keys', true, 9],
+    ['a window beyond everything', false, 1000],
+  ])('causal rows and gradients are those of f64, %s', (_, shared, window) => {
+    const { q, k, v, centroidsOf } = draw([2, 2, 90, 24], 'f64', 3, 20);
+    const centroids = centroidsOf(4);
+    const upstream = normal([2, 2, 90, 20], { generator: new Generator(5), dtype: 'f64' });
+    const lengths = tensor([90, 61], { dtype: 'i32' });
+    const run = (place: (t: Tensor) => Tensor) => {
+      const leaves = (shared ? [q, v] : [q, k, v]).map((t) => place(t).detach().requireGrad());
+      const [queries, keys] = [leaves[0] as Tensor, shared ? null : (leaves[1] as Tensor)];
+      const y = routingAttention(queries, keys, leaves.at(-1) as Tensor, place(centroids), {
+        ...{ window, lengths: lengths.to(queries.device) },
+        ...(!shared && { keyLengths: lengths.to(queries.device) }),
+      });
+      return [y, ...gradients([y], leaves, { gradients: [place(upstream)] })] as Tensor[];
+    };
+    const expectedOf = run((t) => t.detach());
+    const found = run((t) => t.to('f32').to(device(name)));
+    found.forEach((t, i) => {
+      expectClose(t, values(expectedOf[i] as Tensor), { absolute: 2e-5 });
+    });
+  });
 });
 
 describe('decoding', () => {
