@@ -215,8 +215,10 @@ describe('checkpoint', () => {
       const region = (a: Tensor) => dropout(twice(a), { p: 0.5 });
       const y = recompute ? checkpoint(region, [x]) : region(x);
       const shown = values(y);
+      // Moves the generator on: backward must not leave it where the region did.
+      const between = values(uniform([4]));
       backward(y, { gradient: full([64], 1) });
-      return [shown, values(x.grad), values(uniform([4]))];
+      return [shown, between, values(x.grad), values(uniform([4]))];
     };
     expect(run(true)).toEqual(run(false));
   });
