@@ -1,4 +1,5 @@
 import {
+  attention,
   checkpoint,
   concat,
   device,
@@ -10,6 +11,7 @@ import {
   MultiHeadAttention,
   mechanismFrom,
   normal,
+  ones,
   RoutingAttention,
   registerMechanism,
   SoftmaxAttention,
@@ -34,6 +36,11 @@ const mechanisms: [string, () => Mechanism, MechanismCase][] = [
   ['causal softmax, grouped heads', () => new SoftmaxAttention({ causal: true }), { kvHeads: 2 }],
   ['causal softmax, wide values', () => new SoftmaxAttention({ causal: true }), { valueDim: 12 }],
   ['window', () => new SoftmaxAttention({ causal: true, window: 4 }), {}],
+  [
+    'dropout in training',
+    () => new SoftmaxAttention({ causal: true, dropout: 0.3 }),
+    { training: true },
+  ],
   ['softcap and scale', () => new SoftmaxAttention({ causal: true, softcap: 5, scale: 0.3 }), {}],
   [
     'window that rotates itself',
@@ -160,6 +167,47 @@ describe('MixedAttention', () => {
     const two = new MixedAttention({ groups: [{ heads: 2, mechanism: causal }] });
     const x = normal([1, 3, 4, 4]);
     expect(() => two.forward(x, x, x)).toThrow(/2 heads/);
+  });
+});
+
+describe('dropout of attention weights', () => {
+  const heads = () => {
+    const generator = new Generator(3);
+    const [q, k, v] = [1, 2, 3].map(() => normal([2, 4, 9, 8], { generator }));
+    return [q, k, v] as [Tensor, Tensor, Tensor];
+  };
+  const mechanism = () => new SoftmaxAttention({ causal: true, dropout: 0.4 });
+
+  test('is that of the operator in training, and none in eval', () => {
+    const [q, k, v] = heads();
+    const trained = mechanism().forward(q, k, v, { generator: new Generator(5) });
+    const options = { causal: true, dropout: 0.4, generator: new Generator(5) };
+    expect(values(trained)).toEqual(values(attention(q, k, v, options)));
+    const plain = values(attention(q, k, v, { causal: true }));
+    expect(values(mechanism().eval().forward(q, k, v))).toEqual(plain);
+    expect(values(trained)).not.toEqual(plain);
+    expect(new SoftmaxAttention().random).toBe(false);
+  });
+
+  test('a layer draws it from its generator, and again when it is recomputed', () => {
+    const run = (recompute: boolean) => {
+      const generator = new Generator(8);
+      const layer = new MultiHeadAttention({
+        ...{ dModel: 16, heads: 4, mechanism: mechanism(), generator },
+      });
+      const x = normal([2, 6, 16], { generator: new Generator(9) }).requireGrad();
+      const forward = (t: Tensor) => layer.forward(t);
+      const y = recompute ? checkpoint(forward, [x]) : forward(x);
+      y.backward({ gradient: ones(y.shape) });
+      return [values(y), values(x.grad as Tensor)];
+    };
+    expect(run(true)).toEqual(run(false));
+  });
+
+  test('refuses what is no probability', () => {
+    for (const dropout of [-0.1, 1, Number.NaN]) {
+      expect(() => new SoftmaxAttention({ dropout })).toThrow(/SoftmaxAttention: 'dropout' is/);
+    }
   });
 });
 

@@ -39,7 +39,7 @@ export interface MultiHeadAttentionOptions extends LayerOptions {
   bias?: boolean;
   /** Rotates queries and keys of self-attention. Default none. */
   rotary?: RotaryPositions | null;
-  /** Probability of dropout on the output. Default 0. */
+  /** Probability of dropout on the output; that of weights is an option of the mechanism. Default 0. */
   dropout?: number;
   /** Normalises each head's queries and keys by root mean square (Henry et al. 2020). Default false. */
   qkNorm?: boolean;

@@ -9,6 +9,7 @@ import { checkOptions } from '../../core/options.js';
 import type { Tensor } from '../../core/tensor.js';
 import { permute } from '../../core/views.js';
 import { rotary } from '../../dense/index.js';
+import { checkProbability } from '../layers/options.js';
 import {
   type Causality,
   type FlopShape,
@@ -33,6 +34,8 @@ export interface SoftmaxAttentionOptions {
   window?: number;
   /** Scores become softcap * tanh(scores / softcap). Default none. */
   softcap?: number;
+  /** Probability with which a weight is dropped after the softmax, in training. Default 0. */
+  dropout?: number;
   /**
    * Rotates queries and keys by their positions itself (see `rotary`), where other heads of the layer
    * are not to be rotated. Default none.
@@ -56,25 +59,31 @@ export class SoftmaxAttention extends Mechanism {
   override readonly cross = true;
   override readonly segments: boolean = true;
   override readonly rotates: boolean;
+  override readonly random: boolean;
   readonly #options: SoftmaxAttentionOptions;
 
   constructor(options: SoftmaxAttentionOptions = {}) {
     super();
-    checkOptions('SoftmaxAttention', options, ['causal', 'scale', 'window', 'softcap', 'rotary']);
+    checkOptions('SoftmaxAttention', options, optionNames);
+    const { dropout = 0 } = options;
+    checkProbability('SoftmaxAttention', 'dropout', dropout);
     this.#options = { ...options };
     this.causality = options.causal ? 'causal' : 'full';
     this.decodes = this.causality === 'causal';
     this.capturable = this.decodes;
     this.rotates = !options.rotary;
+    this.random = dropout > 0;
     if (options.rotary) checkOptions('SoftmaxAttention.rotary', options.rotary, rotaryNames);
   }
 
   forward(q: Tensor, k: Tensor, v: Tensor, context: MechanismContext = {}): Tensor {
-    const { lengths, queryLengths, segmentIds } = context;
+    const { lengths, queryLengths, segmentIds, generator } = context;
+    const drops = this.training && this.random;
     const options: SingleOutput = {
       ...this.attentionOptions(),
       ...(lengths && { keyLengths: lengths }),
       ...(segmentIds && { segmentIds }),
+      ...(drops && { dropout: this.#options.dropout ?? 0, ...(generator && { generator }) }),
       // Causal masks align to the last query that counts.
       ...(queryLengths && this.#options.causal && { queryLengths }),
     };
@@ -183,6 +192,7 @@ class CacheState implements MechanismState {
   }
 }
 
+const optionNames = ['causal', 'scale', 'window', 'softcap', 'dropout', 'rotary'];
 const rotaryNames = ['dim', 'base', 'interleaved'];
 
 registerMechanism('softmax', (options) => new SoftmaxAttention(options));
