@@ -53,17 +53,18 @@ inline void packColumns(const TensorView& t, int axis, A* target) {
   }
   last.shape[t.rank - 1] = t.shape[axis];
   last.stride[t.rank - 1] = t.stride[axis];
-  const int64_t n = last.numel();
+  const int64_t dim = t.shape[axis], step = t.stride[axis];
+  const int64_t rows = dim == 0 ? 0 : last.numel() / dim;
   dispatchFloating(t.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
     const T* data = t.data<T>();
-    for (int64_t i = 0; i < n; ++i) {
-      int64_t rest = i, at = 0;
-      for (int d = last.rank - 1; d >= 0; --d) {
+    for (int64_t row = 0; row < rows; ++row, target += dim) {
+      int64_t rest = row, at = 0;
+      for (int d = last.rank - 2; d >= 0; --d) {
         at += rest % last.shape[d] * last.stride[d];
         rest /= last.shape[d];
       }
-      target[i] = static_cast<A>(load(data[at]));
+      for (int64_t i = 0; i < dim; ++i) target[i] = static_cast<A>(load(data[at + i * step]));
     }
   });
 }
