@@ -24,7 +24,7 @@ namespace longspan::cuda {
 namespace {
 
 // Rows of [B, H, T, D], strides in bytes.
-struct Rows {
+struct ByteRows {
   std::byte* data = nullptr;
   int64_t entry = 0, head = 0, row = 0, unit = 0;
 };
@@ -44,7 +44,7 @@ struct PageTable {
 
 // Keys, then values: `units` pieces per row each.
 struct CacheCopy {
-  Rows from[2], to[2];
+  ByteRows from[2], to[2];
   int64_t units[2] = {};
   int64_t entries = 0, heads = 0, rows = 0;  // rows: most that an entry may have
   int64_t capacity = 0, oldEntries = 0;
@@ -54,7 +54,7 @@ struct CacheCopy {
 
 // Keys, then queries: the first 2 half channels are turned, and `rest` further ones copied.
 struct CacheRotation {
-  Rows from[2], to[2];
+  ByteRows from[2], to[2];
   int64_t heads[2] = {}, rest[2] = {};
   int64_t half = 0;
   Turns turns;
@@ -114,7 +114,7 @@ __device__ __forceinline__ Unit nanOf() {
 }
 
 template <class Unit>
-__device__ __forceinline__ Unit* at(const Rows& rows, int64_t entry, int64_t head, int64_t row,
+__device__ __forceinline__ Unit* at(const ByteRows& rows, int64_t entry, int64_t head, int64_t row,
                                     int64_t unit) {
   return reinterpret_cast<Unit*>(rows.data + entry * rows.entry + head * rows.head +
                                  row * rows.row + unit * rows.unit);
@@ -124,7 +124,7 @@ __device__ __forceinline__ Unit* at(const Rows& rows, int64_t entry, int64_t hea
 template <class Unit>
 __device__ __forceinline__ void copyUnits(const CacheCopy& c) {
   const int which = static_cast<int>(blockIdx.y);
-  const Rows &from = c.from[which], &to = c.to[which];
+  const ByteRows &from = c.from[which], &to = c.to[which];
   const int64_t units = c.units[which], all = c.entries * c.heads * c.rows * units;
   for (int64_t i = gridThread(); i < all; i += gridThreads()) {
     const int64_t line = i / units, unit = i - line * units;
@@ -143,7 +143,7 @@ constexpr int kTurnedHeads = 4;  // of a warp's task, which share angles
 // which: keys or queries.
 template <class T>
 __device__ __forceinline__ void rotateRows(const CacheCopy& c, const CacheRotation& r, int which) {
-  const Rows &from = r.from[which], &to = r.to[which];
+  const ByteRows &from = r.from[which], &to = r.to[which];
   const int64_t chunks = (r.heads[which] + kTurnedHeads - 1) / kTurnedHeads;
   const int64_t tasks = c.entries * c.rows * chunks;
   for (int64_t item = threadIdx.x % 32; item < r.half + r.rest[which]; item += 32) {
@@ -210,7 +210,7 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-Rows rowsOf(const TensorView& t) {
+ByteRows rowsOf(const TensorView& t) {
   const auto size = static_cast<int64_t>(sizeOf(t.dtype));
   return {t.base + t.offset * size, t.stride[0] * size, t.stride[1] * size, t.stride[2] * size,
           t.stride[3] * size};
@@ -218,7 +218,7 @@ Rows rowsOf(const TensorView& t) {
 
 Indices indicesOf(const TensorView& t) { return {t.data<int32_t>(), t.stride[0]}; }
 
-bool runsOf16(const Rows& r, int64_t elementBytes, int64_t rowBytes) {
+bool runsOf16(const ByteRows& r, int64_t elementBytes, int64_t rowBytes) {
   return r.unit == elementBytes && rowBytes % 16 == 0 &&
          reinterpret_cast<uintptr_t>(r.data) % 16 == 0 && r.entry % 16 == 0 && r.head % 16 == 0 &&
          r.row % 16 == 0;
@@ -259,7 +259,7 @@ Status rotationOf(const ops::KvCacheAppend& p, CacheCopy& c, CacheRotation& r) {
   r.dtype = p.keys.dtype;
   r.from[0] = c.from[0], r.to[0] = c.to[0];
   r.heads[0] = c.heads;
-  for (Rows* rows : {&c.from[0], &c.to[0]}) rows->data += p.turns.dim * rows->unit;
+  for (ByteRows* rows : {&c.from[0], &c.to[0]}) rows->data += p.turns.dim * rows->unit;
   c.units[0] -= p.turns.dim;
   if (!p.q.defined()) return {};
   r.from[1] = rowsOf(p.q), r.to[1] = rowsOf(p.rotated);

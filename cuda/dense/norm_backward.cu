@@ -30,12 +30,12 @@ struct NormBackward {
   bool centred, unbiased, wantBias;
 };
 
-struct RowState {
+struct NormRow {
   float mean, scale, level, slope;
 };
 
 // What the row's gradients have in normBackwardOf, from the sums of d * xhat and of d.
-__device__ __forceinline__ void finishRow(const NormBackward& p, Sums sums, RowState& r) {
+__device__ __forceinline__ void finishRow(const NormBackward& p, Sums sums, NormRow& r) {
   const float count = static_cast<float>(p.s.length);
   r.level = p.centred ? sums.second / count : 0;
   r.slope = sums.first / count;
@@ -49,7 +49,7 @@ __device__ __forceinline__ void finishRow(const NormBackward& p, Sums sums, RowS
 
 // d = g * weight and its sums; g goes into the sums of the weight's gradients where wanted.
 template <class T, bool kAligned, int n>
-__device__ __forceinline__ Sums weigh(const NormBackward& p, const RowState& r, int64_t first,
+__device__ __forceinline__ Sums weigh(const NormBackward& p, const NormRow& r, int64_t first,
                                       const Team& team, const float (&x)[n], float (&g)[n]) {
   constexpr int kWide = kRun<T>;
   Sums sums{0, 0};
@@ -69,7 +69,7 @@ __device__ __forceinline__ Sums weigh(const NormBackward& p, const RowState& r, 
 }
 
 template <class T, bool kAligned, int n>
-__device__ __forceinline__ void storeGradient(const NormBackward& p, const RowState& r,
+__device__ __forceinline__ void storeGradient(const NormBackward& p, const NormRow& r,
                                               int64_t index, int64_t first, const Team& team,
                                               float (&x)[n], const float (&d)[n]) {
 #pragma unroll
@@ -104,8 +104,8 @@ __device__ __forceinline__ void storePartial(const float (&sum)[kNormBackwardEle
   }
 }
 
-__device__ __forceinline__ RowState stateOf(const NormBackward& p, int64_t index, bool exists) {
-  RowState r{0, 0, 0, 0};
+__device__ __forceinline__ NormRow stateOf(const NormBackward& p, int64_t index, bool exists) {
+  NormRow r{0, 0, 0, 0};
   if (!exists) return r;
   if (p.centred) r.mean = p.mean[index];
   r.scale = p.scale[index];
@@ -128,7 +128,7 @@ __global__ void __launch_bounds__(Teams::kMost, 1)
     float x[kNormBackwardElements], g[kNormBackwardElements];
     loadTile(Row<T, kAligned>(p.s, index), 0, team, x);
     loadTile(Row<T, kAligned>(p.gradY, index), 0, team, g);
-    RowState r = stateOf(p, index, exists);
+    NormRow r = stateOf(p, index, exists);
     if (p.partial != nullptr) {
 #pragma unroll
       for (int k = 0; k < kNormBackwardElements; ++k) {
@@ -164,7 +164,7 @@ __device__ __forceinline__ void normBackwardLong(const NormBackward& p) {
   float* sumBias = p.partial + (gridDim.x + blockIdx.x) * n;
   for (int64_t row = begin; row < end; ++row) {
     const Row<T> s(p.s, row), gradY(p.gradY, row);
-    RowState r = stateOf(p, row, true);
+    NormRow r = stateOf(p, row, true);
     float x[kNormBackwardLongElements], g[kNormBackwardLongElements];
     Sums sums{0, 0};
     for (int64_t first = 0; first < n; first += tile) {

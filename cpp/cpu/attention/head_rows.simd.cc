@@ -5,8 +5,8 @@ namespace {
 
 // The i-th row is row rowOf(i).
 template <class RowOf>
-void copyRows(const TensorView& t, int64_t b, int64_t h, int64_t rows, RowOf&& rowOf, float* target,
-              int64_t width, int64_t height) {
+void fetchRows(const TensorView& t, int64_t b, int64_t h, int64_t rows, RowOf&& rowOf,
+               float* target, int64_t width, int64_t height) {
   const int64_t dim = t.shape[3], step = t.stride[3];
   dispatchFloating(t.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
@@ -32,12 +32,12 @@ void copyRows(const TensorView& t, int64_t b, int64_t h, int64_t rows, RowOf&& r
 
 void gatherRows(const TensorView& t, int64_t b, int64_t h, int64_t rows, const int32_t* positions,
                 float* target, int64_t width, int64_t height) {
-  copyRows(
+  fetchRows(
       t, b, h, rows, [=](int64_t i) { return int64_t{positions[i]}; }, target, width, height);
 }
 void packRows(const TensorView& t, int64_t b, int64_t h, int64_t row, int64_t rows, float* target,
               int64_t width, int64_t height) {
-  copyRows(
+  fetchRows(
       t, b, h, rows, [=](int64_t i) { return row + i; }, target, width, height);
 }
 
