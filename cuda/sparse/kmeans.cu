@@ -1,4 +1,4 @@
-// k-means of tokens but for the assignment (projection.cu).
+// k-means of tokens. kmeansAssign is a projection, see projection.cu.
 //
 // clusterSums: a block per cluster, a warp per member at a time, members in order; the warps' sums
 // are added in order. Reads each token once (a second time from the L1): D + 8 bytes per element of
@@ -19,6 +19,7 @@
 #include "cpp/core/philox.h"
 #include "cpp/ops/sparse/kmeans.h"
 #include "cuda/elementwise.cuh"
+#include "cuda/sparse/projection.cuh"
 #include "cuda/sparse/token_rows.cuh"
 
 namespace longspan::cuda {
@@ -385,6 +386,22 @@ Status commitmentDistanceBackward(const ops::CommitmentDistanceBackward& p, Cont
   return launchCommitment(job, context);
 }
 
+Status kmeansAssign(const ops::KmeansAssign& p, Context& context) {
+  ProjectionJob job{};
+  const TensorView& c = p.centroids;
+  job.columns = AnyElements(c);
+  job.columnHead = c.stride[0];
+  job.columnColumn = c.stride[1];
+  job.columnStep = c.stride[2];
+  job.rounds = job.factors = 1;
+  job.columnsOf[0] = static_cast<int>(p.clusters());
+  job.none = static_cast<int32_t>(p.clusters());
+  job.groups = p.assignments.data<int32_t>();
+  job.scores = p.scores.data<float>();
+  return launchProjection(job, p.x, p.lengths, context);
+}
+
+LONGSPAN_CUDA_OPERATOR(KmeansAssign, kmeansAssign);
 LONGSPAN_CUDA_OPERATOR(ClusterSums, clusterSums);
 LONGSPAN_CUDA_OPERATOR(KmeansUpdate, kmeansUpdate);
 LONGSPAN_CUDA_OPERATOR(ClusterMembers, clusterMembers);

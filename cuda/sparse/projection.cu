@@ -1,4 +1,4 @@
-// lshBuckets and kmeansAssign: what of the products of a token with many columns is largest,
+// For lshBuckets and kmeansAssign: what of the products of a token with many columns is largest,
 // without the matrix of products.
 //
 // A block takes 128 tokens of a head, a thread one of them. Tokens lie in shared memory,
@@ -12,31 +12,13 @@
 // bench/results/nvidia-h200.json.
 #include <algorithm>
 
-#include "cpp/ops/sparse/kmeans.h"
-#include "cpp/ops/sparse/lsh_buckets.h"
-#include "cuda/context.h"
-#include "cuda/sparse/token_rows.cuh"
+#include "cuda/sparse/projection.cuh"
 
 namespace longspan::cuda {
 namespace {
 
 constexpr int kProjectedTokens = 128, kProjectedDepth = 64, kProjectedColumns = 8;
 constexpr int kProjectedPitch = kProjectedTokens + 1;  // rows begin in different banks
-
-struct ProjectionJob {
-  AnyElements x, columns;
-  int64_t xBatch, xHead, xToken, xStep;  // strides
-  // Column c of round r of head h begins at h * columnHead + r * columnRound + c * columnColumn.
-  int64_t columnHead, columnRound, columnColumn, columnStep;
-  const int32_t* lengths;  // null: no padding
-  int64_t heads, n, dim;
-  int rounds, factors;
-  int columnsOf[ops::kMostFactors];  // of each factor
-  bool hashes;                       // -x counts as well: two buckets per column
-  int32_t none;                      // the group of padding
-  int32_t* groups;                   // [B, H, rounds, N]
-  float* scores;                     // [B, H, N]; null: not wanted
-};
 
 __global__ void __launch_bounds__(kProjectedTokens)
     projectionKernel(const __grid_constant__ ProjectionJob job) {
@@ -129,6 +111,8 @@ __global__ void __launch_bounds__(kProjectedTokens)
   }
 }
 
+}  // namespace
+
 Status launchProjection(ProjectionJob job, const TensorView& x, const TensorView& lengths,
                         Context& context) {
   job.x = AnyElements(x);
@@ -149,42 +133,4 @@ Status launchProjection(ProjectionJob job, const TensorView& x, const TensorView
       launch(projectionKernel, grid, dim3(kProjectedTokens), bytes, context.stream, job));
 }
 
-Status lshBuckets(const ops::LshBuckets& p, Context& context) {
-  ProjectionJob job{};
-  const TensorView& r = p.rotations;
-  job.columns = AnyElements(r);
-  job.columnHead = r.shape[0] == 1 ? 0 : r.stride[0];
-  job.columnRound = r.stride[1];
-  job.columnStep = r.stride[2];
-  job.columnColumn = r.stride[3];
-  job.rounds = static_cast<int>(p.rounds());
-  job.factors = static_cast<int>(p.factors.size());
-  for (int f = 0; f < job.factors; ++f) {
-    job.columnsOf[f] = static_cast<int>(p.factors[static_cast<size_t>(f)] / 2);
-  }
-  job.hashes = true;
-  job.none = static_cast<int32_t>(p.count());
-  job.groups = p.buckets.data<int32_t>();
-  return launchProjection(job, p.x, p.lengths, context);
-}
-
-Status kmeansAssign(const ops::KmeansAssign& p, Context& context) {
-  ProjectionJob job{};
-  const TensorView& c = p.centroids;
-  job.columns = AnyElements(c);
-  job.columnHead = c.stride[0];
-  job.columnColumn = c.stride[1];
-  job.columnStep = c.stride[2];
-  job.rounds = job.factors = 1;
-  job.columnsOf[0] = static_cast<int>(p.clusters());
-  job.none = static_cast<int32_t>(p.clusters());
-  job.groups = p.assignments.data<int32_t>();
-  job.scores = p.scores.data<float>();
-  return launchProjection(job, p.x, p.lengths, context);
-}
-
-LONGSPAN_CUDA_OPERATOR(LshBuckets, lshBuckets);
-LONGSPAN_CUDA_OPERATOR(KmeansAssign, kmeansAssign);
-
-}  // namespace
 }  // namespace longspan::cuda

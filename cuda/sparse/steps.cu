@@ -1,43 +1,25 @@
-// routingStep and lshStep: a block per head, its tokens one after another. A token joins its group
-// in every round (of routing there is one), then sees the last keys of its groups: rows of the
-// group's own ring, or rows of the cache that the group's list names. A warp takes a key at a time
-// for its logit; lane s looks the key up in what round s sees, where duplicates are corrected. Then
-// each thread adds up elements of the values. Keys are taken in pieces of kStepLogits, whose sums
-// are rescaled by the running maximum (Milakov and Gimelshein 2018), the rounds one after another.
+// For routingStep and lshStep: a block per head, its tokens one after another. A token joins its
+// group in every round (of routing there is one), then sees the last keys of its groups: rows of
+// the group's own ring, or rows of the cache that the group's list names. A warp takes a key at a
+// time for its logit; lane s looks the key up in what round s sees, where duplicates are corrected.
+// Then each thread adds up elements of the values. Keys are taken in pieces of kStepLogits, whose
+// sums are rescaled by the running maximum (Milakov and Gimelshein 2018), the rounds one after
+// another.
 //
 // 2 W (D + Dv) FLOPs for a token that sees W keys in all rounds, each element read once: bound by
 // latency for one token, some 10 us on an H200 for a window of 128; predicted are 40 us for lists
 // of 4 rounds with 128 keys each. Before there were lists, rings were right on an H200; not yet run
 // on hardware as it is now.
 #include <algorithm>
-#include <limits>
 
-#include "cpp/ops/sparse/lsh_step.h"
 #include "cpp/ops/sparse/routing_step.h"
-#include "cuda/context.h"
-#include "cuda/dispatch.cuh"
-#include "cuda/sparse/token_rows.cuh"
+#include "cuda/sparse/steps.cuh"
 
 namespace longspan::cuda {
 namespace {
 
 constexpr int kStepThreads = 256, kStepWarps = kStepThreads / 32, kStepLogits = 256;
-constexpr int kMostStepRounds = 32;  // a lane each
 static_assert(ops::kMostRoutedDim <= kStepThreads, "a thread per element of the output");
-
-struct StepJob {
-  TokenRows q, k, v;                       // k and v: for rings alone
-  TokenRows keys, values;                  // rings as rows, or the cache
-  AnyElements o;                           // [B, H, T, Dv]
-  int32_t* counts;                         // [B, H, rounds, groups]
-  int32_t* lists;                          // [B, H, rounds, groups, slots]; null: rings
-  const int32_t* lengths;                  // [B], with lists: tokens in the cache
-  const int32_t *queryGroups, *keyGroups;  // [B, H, rounds, T]
-  int64_t groups;
-  int rounds, slots, chunk, back;
-  float scale, own;
-  bool lastResort, attends;
-};
 
 // Ranks [begin, end) of a group, which is the at-th of all.
 struct SeenRanks {
@@ -170,6 +152,8 @@ __global__ void __launch_bounds__(kStepThreads, 2) stepKernel(const __grid_const
   }
 }
 
+}  // namespace
+
 Status launchSteps(const StepJob& job, const TensorView& q, Context& context) {
   if (q.shape[0] * q.shape[1] * q.shape[2] == 0) return {};
   const dim3 grid(static_cast<uint32_t>(q.shape[1]), static_cast<uint32_t>(q.shape[0]));
@@ -178,66 +162,4 @@ Status launchSteps(const StepJob& job, const TensorView& q, Context& context) {
   return launched(launch(stepKernel, grid, dim3(kStepThreads), bytes, context.stream, job));
 }
 
-// Rings [B, H, groups, slots, D] as rows.
-TokenRows ringRows(const TensorView& rings) {
-  TensorView rows = rings;
-  rows.rank = 4;
-  rows.shape[2] = rings.shape[2] * rings.shape[3];
-  rows.shape[3] = rings.shape[4];
-  rows.stride[2] = rings.stride[3];
-  rows.stride[3] = rings.stride[4];
-  return TokenRows(rows);
-}
-
-Status routingStep(const ops::RoutingStep& p, Context& context) {
-  StepJob job{};
-  job.q = TokenRows(p.q);
-  job.k = TokenRows(p.k);
-  job.v = TokenRows(p.v);
-  job.keys = ringRows(p.keys);
-  job.values = ringRows(p.values);
-  job.o = AnyElements(p.o);
-  job.counts = p.counts.data<int32_t>();
-  job.queryGroups = p.queryClusters.data<int32_t>();
-  job.keyGroups = p.keyClusters.data<int32_t>();
-  job.groups = p.clusters();
-  job.rounds = 1;
-  job.slots = static_cast<int>(p.window());
-  job.scale = static_cast<float>(p.scale);
-  job.own = static_cast<float>(-p.selfPenalty);
-  job.lastResort = p.lastResort;
-  job.attends = true;
-  return launchSteps(job, p.q, context);
-}
-
-Status lshStep(const ops::LshStep& p, Context& context) {
-  if (p.rounds() > kMostStepRounds) {
-    return Status(Code::failed, "lists", std::to_string(p.rounds()) + " rounds",
-                  "Use at most " + std::to_string(kMostStepRounds) + " rounds on a GPU");
-  }
-  StepJob job{};
-  job.q = TokenRows(p.q);
-  job.keys = TokenRows(p.keys);
-  job.values = TokenRows(p.values);
-  if (p.attends) job.o = AnyElements(p.o);
-  job.counts = p.counts.data<int32_t>();
-  job.lists = p.lists.data<int32_t>();
-  job.lengths = p.lengths.data<int32_t>();
-  job.queryGroups = job.keyGroups = p.buckets.data<int32_t>();
-  job.groups = p.bucketCount();
-  job.chunk = static_cast<int>(std::min<int64_t>(p.chunk, std::numeric_limits<int>::max()));
-  job.back = static_cast<int>(std::min<int64_t>(p.back, std::numeric_limits<int>::max()));
-  job.rounds = static_cast<int>(p.rounds());
-  job.slots = static_cast<int>(p.slots());
-  job.scale = static_cast<float>(p.scale);
-  job.own = static_cast<float>(-p.selfPenalty);
-  job.lastResort = true;
-  job.attends = p.attends;
-  return launchSteps(job, p.q, context);
-}
-
-LONGSPAN_CUDA_OPERATOR(RoutingStep, routingStep);
-LONGSPAN_CUDA_OPERATOR(LshStep, lshStep);
-
-}  // namespace
 }  // namespace longspan::cuda

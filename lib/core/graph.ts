@@ -36,18 +36,28 @@ export class Graph<T = unknown> {
   }
 }
 
+let capturing = 0;
+
+/** @internal Whether a function is being recorded: what it decides on the host, replays do not decide again. */
+export function isCapturing(): boolean {
+  return capturing > 0;
+}
+
 /** @internal See `Device.capture`. */
 export function capture<T>(stream: Stream, fn: () => T): Graph<T> {
   // What fn returns goes with a recording that fails.
   return tidy(() => {
     if (addon.beginCapture(stream.id) !== 0) throwLast('capture');
     let result: T;
+    capturing++;
     try {
       result = tidy(fn);
     } catch (error) {
       const recorded = addon.endCapture(stream.id);
       if (recorded >= 0) addon.releaseGraph(recorded);
       throw error;
+    } finally {
+      capturing--;
     }
     const id = addon.endCapture(stream.id);
     if (id < 0) throwLast('capture');

@@ -95,12 +95,9 @@ export abstract class Optimizer<O extends CommonOptions = CommonOptions> {
     }
     const slots: Slot[] = [];
     for (const member of members) {
-      const [name, param] =
-        member instanceof Tensor
-          ? [String(seen.size), member]
-          : Array.isArray(member)
-            ? (member as readonly [string, Tensor])
-            : [String(seen.size), member as unknown as Tensor];
+      const [name, param] = Array.isArray(member)
+        ? (member as readonly [string, Tensor])
+        : [String(seen.size), member as Tensor];
       checkParameter(operator, name, param, seen);
       seen.set(param, name);
       slots.push({ name, param, state: new Map() });

@@ -5,6 +5,8 @@ import { zeros } from '../core/create.js';
 import { field, nativeOperator } from '../core/declare.js';
 import type { Device } from '../core/device.js';
 import type { DType } from '../core/dtype.js';
+import { UnsupportedError } from '../core/errors.js';
+import { isCapturing } from '../core/graph.js';
 import { checkOptions, checkSizes } from '../core/options.js';
 import { assign } from '../core/primitives.js';
 import { keep } from '../core/scope.js';
@@ -132,13 +134,13 @@ export class LshCache {
  * Takes T further tokens into `cache` and returns their outputs: those of {@link lshAttention} over the whole
  * sequence, causal, with the same rotations and the cache's buckets and chunks; on the CPU to the bit. A token
  * costs `rounds (back + 1) chunk` keys at most, whatever came before it. Several tokens that an empty cache is
- * given are computed as a whole; a step that is to be recorded must not be the first.
+ * given are computed as a whole, which `device.capture` cannot record.
  *
  * @param qk queries, and keys before they are normalised, [B, H, T, D]
  * @param v [B, H, T, Dv]
  * @param rotations see `lshRotations`; the same in every step
  * @returns [B, H, T, Dv], without gradients
- * @throws ArgumentError for shapes that do not fit the cache
+ * @throws ArgumentError for shapes that do not fit the cache, UnsupportedError for such a recording
  * @example
  * const cache = new LshCache({ batch: 1, heads: 2, capacity: 512, buckets: 8, rounds: 2, keyDim: 16 });
  * const [qk, v] = [normal([1, 2, 1, 16]), normal([1, 2, 1, 16])];
@@ -157,6 +159,12 @@ export function lshStep(
     const buckets = lshBuckets(qk, { buckets: factors, rotations });
     const { keys: rows, scale } = unitKeys(qk, options);
     const asWhole = cache.isEmpty && (qk.shape[2] as number) > 1;
+    if (asWhole && isCapturing()) {
+      throw new UnsupportedError('lshStep: several tokens for an empty cache cannot be recorded', {
+        ...{ operator: 'lshStep', argument: 'cache', value: 'empty' },
+        remedy: 'Take the first tokens in before device.capture',
+      });
+    }
     const whole = asWhole
       ? lshAttention(qk, v, {
           ...{ buckets: factors, bucketIds: buckets, causal: true, chunk, back },

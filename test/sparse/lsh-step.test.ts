@@ -203,3 +203,19 @@ test('bad input is refused', () => {
   full.reset();
   expect(() => lshStep(qk, v, rotations, full).dataSync()).not.toThrow();
 });
+
+test('the first tokens of a cache, computed as a whole, are not recorded', () => {
+  const { qk, v, rotations, sizes } = draw({ n: 6, chunk: 4, buckets: 4, rounds: 2 });
+  const cache = new LshCache(sizes);
+  const cpu = device('cpu');
+  const step = (from: number, to: number) =>
+    lshStep(qk.slice(2, from, to), v.slice(2, from, to), rotations, cache);
+  expect(() => cpu.capture(() => step(0, 2))).toThrow(
+    /several tokens for an empty cache cannot be recorded.*before device.capture/s,
+  );
+  step(0, 2);
+  const graph = cpu.capture(() => step(2, 3));
+  graph.dispose();
+  // What was refused left the cache as it was.
+  expect(values(cache.tokens.lengths)).toEqual(values(tensor([3, 3], { dtype: 'i32' })));
+});

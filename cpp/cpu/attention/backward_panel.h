@@ -130,15 +130,18 @@ bool scoreGradients(const Score& score, const Terms& terms, const PanelLayout& l
     if (seen.none) return false;
     tiles = terms.tiles(pairs, seen, kPanelWidth, scratch);
   }
+  int32_t lo[kPanelWidth], hi[kPanelWidth];
   LaneBounds bounds;
   const int64_t row = pairs.row, last = row + panel.rows - 1;
-  const bool whole = band.first(last) <= keys.begin && band.end(row) >= keys.begin + keys.padded;
-  for (int64_t i = 0; !whole && i < kPanelWidth; ++i) {
-    bounds.lo[i] = i < panel.rows ? static_cast<int32_t>(band.first(row + i)) : 0;
-    bounds.hi[i] = i < panel.rows ? static_cast<int32_t>(band.end(row + i)) : 0;
+  if (band.first(last) > keys.begin || band.end(row) < keys.begin + keys.padded) {
+    for (int64_t i = 0; i < kPanelWidth; ++i) {
+      lo[i] = i < panel.rows ? static_cast<int32_t>(band.first(row + i)) : 0;
+      hi[i] = i < panel.rows ? static_cast<int32_t>(band.end(row + i)) : 0;
+    }
+    bounds = {lo, hi};
   }
   weightGradients(score, keys.k, keys.v, layout.dim, layout.valueDim, keys.begin, keys.padded,
-                  panel, whole ? nullptr : &bounds, tiles, p, ds);
+                  panel, bounds, tiles, p, ds);
   return true;
 }
 

@@ -32,18 +32,19 @@ struct QueryPanel {
   HeadRows q{}, g{};       // rows of Q and dO
 };
 
-// Intervals of keys seen by the lanes of a panel.
+// Intervals of keys seen by the lanes of a panel, [kPanelWidth]; null where every lane sees every
+// key.
 struct LaneBounds {
-  int32_t lo[kPanelWidth], hi[kPanelWidth];
+  const int32_t *lo = nullptr, *hi = nullptr;
 };
 
 // P^T, times what dropout keeps, and dS^T of `keys` keys, a multiple of kTileRows. Panels whose
-// last vectors are empty compute NR of them. bounds: null where every lane sees every key.
+// last vectors are empty compute NR of them.
 // backward_tile.simd.cc has the scores and widths there are.
 template <class Score, int NR = kPanelVectors>
 void weightGradients(const Score& score, HeadRows k, HeadRows v, int64_t dim, int64_t valueDim,
-                     int64_t firstKey, int64_t keys, const QueryPanel& panel,
-                     const LaneBounds* bounds, const TermTiles& terms, float* p, float* ds);
+                     int64_t firstKey, int64_t keys, const QueryPanel& panel, LaneBounds bounds,
+                     const TermTiles& terms, float* p, float* ds);
 
 // dQ^T[d][query] += sum over keys of K[key][d] dS^T[key][query]; K's rows are padded to kTileRows.
 template <int NR = kPanelVectors>

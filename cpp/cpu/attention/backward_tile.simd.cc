@@ -7,7 +7,7 @@ namespace {
 
 template <bool kMasked, int NR, class Score>
 LONGSPAN_INLINE void weightTile(const Score& score, HeadRows k, int64_t dim, int64_t firstKey,
-                                int64_t keys, const QueryPanel& panel, const LaneBounds* bounds,
+                                int64_t keys, const QueryPanel& panel, LaneBounds bounds,
                                 TermTile added, float* p, float* slopes) {
   vf lse[NR];
   for (int v = 0; v < NR; ++v) lse[v] = vload(panel.lse + v * kLanes);
@@ -33,7 +33,7 @@ LONGSPAN_INLINE void weightTile(const Score& score, HeadRows k, int64_t dim, int
         x = vexp2Fast(x);
         if constexpr (kMasked) {
           const vi seen =
-              (key >= vload(bounds->lo + v * kLanes)) & (key < vload(bounds->hi + v * kLanes));
+              (key >= vload(bounds.lo + v * kLanes)) & (key < vload(bounds.hi + v * kLanes));
           x = vselect(seen, x, vf{});
         }
         vstore(p + at, x);
@@ -104,9 +104,9 @@ LONGSPAN_INLINE void addKeyColumns(int64_t keys, int64_t panels, const float* co
 
 template <class Score, int NR>
 void weightGradients(const Score& score, HeadRows k, HeadRows v, int64_t dim, int64_t valueDim,
-                     int64_t firstKey, int64_t keys, const QueryPanel& panel,
-                     const LaneBounds* bounds, const TermTiles& terms, float* p, float* ds) {
-  if (bounds == nullptr) {
+                     int64_t firstKey, int64_t keys, const QueryPanel& panel, LaneBounds bounds,
+                     const TermTiles& terms, float* p, float* ds) {
+  if (bounds.lo == nullptr) {
     weightTile<false, NR>(score, k, dim, firstKey, keys, panel, bounds, terms.added, p, ds);
   } else {
     weightTile<true, NR>(score, k, dim, firstKey, keys, panel, bounds, terms.added, p, ds);
@@ -153,10 +153,10 @@ void addKeyGradient(int64_t keys, int64_t panels, const float* const* weight, co
   }
 }
 
-#define LONGSPAN_WEIGHT_GRADIENTS(score, vectors)                                              \
-  template void weightGradients<score, vectors>(                                               \
-      const score&, HeadRows, HeadRows, int64_t, int64_t, int64_t, int64_t, const QueryPanel&, \
-      const LaneBounds*, const TermTiles&, float*, float*)
+#define LONGSPAN_WEIGHT_GRADIENTS(score, vectors)                                             \
+  template void weightGradients<score, vectors>(const score&, HeadRows, HeadRows, int64_t,    \
+                                                int64_t, int64_t, int64_t, const QueryPanel&, \
+                                                LaneBounds, const TermTiles&, float*, float*)
 #define LONGSPAN_QUERY_GRADIENT(vectors) \
   template void addQueryGradient<vectors>(HeadRows, int64_t, int64_t, const float*, float*)
 

@@ -15,13 +15,16 @@ namespace {
 // the number of rounds that see these.
 class SeenTokens {
  public:
-  static int64_t ints(const ops::LshStep& p) { return roundUp(2 * p.rounds() * p.reach(), 16); }
+  static int64_t ints(const ops::LshStep& p) {
+    constexpr int64_t perRound = (sizeof(Places) + sizeof(int64_t)) / sizeof(int32_t);
+    return roundUp(p.rounds() * (perRound + 2 * p.reach()), 16);
+  }
   SeenTokens(const ops::LshStep& p, int32_t* memory)
       : p_(p),
-        positions_(memory),
-        counts_(memory + p.rounds() * p.reach()),
-        ranks_(static_cast<size_t>(p.rounds())),
-        next_(ranks_.size()) {}
+        ranks_(reinterpret_cast<Places*>(memory)),
+        next_(reinterpret_cast<int64_t*>(ranks_ + p.rounds())),
+        positions_(reinterpret_cast<int32_t*>(next_ + p.rounds())),
+        counts_(positions_ + p.rounds() * p.reach()) {}
 
   // Lists token `position` of head (b, h), the t-th of the step.
   void take(int64_t line, int64_t t, int64_t position) {
@@ -29,7 +32,7 @@ class SeenTokens {
     for (int64_t r = 0; r < p_.rounds(); ++r) {
       const int64_t round = line * p_.rounds() + r;
       const int64_t bucket = p_.buckets.data<int32_t>()[round * tokens + t];
-      Places& ranks = ranks_[static_cast<size_t>(r)];
+      Places& ranks = ranks_[r];
       ranks = {0, 0};
       if (bucket < 0 || bucket >= p_.bucketCount()) continue;
       const int64_t at = round * p_.bucketCount() + bucket;
@@ -46,7 +49,7 @@ class SeenTokens {
   }
 
   void countRounds() {
-    std::fill(next_.begin(), next_.end(), 0);
+    std::fill_n(next_, p_.rounds(), 0);
     for (;;) {
       int32_t least = std::numeric_limits<int32_t>::max(), count = 0;
       forEachAhead([&](int64_t at, int64_t&) { least = std::min(least, positions_[at]); });
@@ -60,7 +63,7 @@ class SeenTokens {
     }
   }
 
-  Places ranks(int64_t r) const { return ranks_[static_cast<size_t>(r)]; }
+  Places ranks(int64_t r) const { return ranks_[r]; }
   int64_t position(int64_t r, int64_t rank) const { return positions_[at(r, rank)]; }
   int64_t count(int64_t r, int64_t rank) const { return counts_[at(r, rank)]; }
 
@@ -69,15 +72,15 @@ class SeenTokens {
   // Calls f(where it is, what is taken of the round) for the next token of each round that has one.
   template <class F>
   void forEachAhead(F&& f) {
-    for (size_t r = 0; r < next_.size(); ++r) {
-      if (next_[r] < ranks_[r].size()) f(static_cast<int64_t>(r) * p_.reach() + next_[r], next_[r]);
+    for (int64_t r = 0; r < p_.rounds(); ++r) {
+      if (next_[r] < ranks_[r].size()) f(r * p_.reach() + next_[r], next_[r]);
     }
   }
 
   const ops::LshStep& p_;
+  Places* ranks_;
+  int64_t* next_;
   int32_t *positions_, *counts_;
-  std::vector<Places> ranks_;
-  std::vector<int64_t> next_;
 };
 
 int64_t rowFloats(const ops::LshStep& p) {

@@ -22,17 +22,6 @@ void keepToken(const TensorView& from, int64_t b, int64_t h, int64_t t, const Te
   });
 }
 
-// Rings [B, H, clusters, window, D] with the slots of all clusters as rows: [B, H, rows, D].
-TensorView slotRows(const TensorView& rings) {
-  TensorView rows = rings;
-  rows.rank = 4;
-  rows.shape[2] = rings.shape[2] * rings.shape[3];
-  rows.shape[3] = rings.shape[4];
-  rows.stride[2] = rings.stride[3];
-  rows.stride[3] = rings.stride[4];
-  return rows;
-}
-
 // Takes token t of head (b, h) in, and gives what it then sees.
 template <class Row>
 void routeToken(const ops::RoutingStep& p, const ops::SortedAttentionProblem& problem,
@@ -76,7 +65,8 @@ Status routingStep(const ops::RoutingStep& p, Context& context) {
   const int64_t heads = p.q.shape[1], tokens = p.q.shape[2];
   const ops::SortedAttentionProblem problem = stepProblem(1, p.scale, p.lastResort, p.selfPenalty);
   const SortedTerms terms(problem);
-  const TensorView keys = slotRows(p.keys), values = slotRows(p.values);
+  const TensorView keys = ops::RoutingStep::slotRows(p.keys),
+                   values = ops::RoutingStep::slotRows(p.values);
   const int64_t floats = rowFloats(p);
   dispatchRow(p.q.dtype, [&](auto* type) {
     using Row = std::remove_pointer_t<decltype(type)>;

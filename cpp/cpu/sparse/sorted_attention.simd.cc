@@ -267,15 +267,9 @@ Status sortedAttention(const ops::SortedAttention& p, Context& context) {
   }
   const int64_t heads = p.queryHeads();
   const GeneralScore score = sortedScore(p);
-  forEachSortedBlock(p, heads, context,
-                     [&](int64_t b, int64_t h, int64_t r, int64_t begin, int64_t end, int thread) {
-                       SortedHeadPanels panels(call, score, b, h, thread);
-                       if (p.isGlobal()) {
-                         panels.global(r);
-                       } else {
-                         panels.groups(r, begin, end);
-                       }
-                     });
+  forEachSortedBlock(p, heads, context, [&](int64_t b, int64_t h, int thread) {
+    return SortedHeadPanels(call, score, b, h, thread);
+  });
   context.pool.forEach(p.batch() * heads, [&](int64_t item, int) {
     finishSortedHead(call, item / heads, item % heads);
   });

@@ -162,7 +162,7 @@ class SortedHeadGradients {
           const int64_t padded = roundUp(count, kTileRows);
           const TermTiles terms =
               call_.terms.tiles(lanes_, places_, keys, count, padded, memory_.terms);
-          products<kSortedVectors>(tile, 0, count, nullptr, terms);
+          products<kSortedVectors>(tile, 0, count, {}, terms);
           release(tile, count, keys.row);
         },
         [&] { finish(); });
@@ -236,8 +236,6 @@ class SortedHeadGradients {
 
   void panel(const SortedRound& round, int64_t first, int64_t last) {
     start();
-    std::memcpy(bounds_.lo, lanes_.lo, sizeof bounds_.lo);
-    std::memcpy(bounds_.hi, lanes_.hi, sizeof bounds_.hi);
     const int64_t from = std::max(lanes_.first, first), end = std::min(lanes_.end, last);
     for (int64_t t = (from - first) / kSortedKeys; first + t * kSortedKeys < end; ++t) {
       const int64_t begin = first + t * kSortedKeys;
@@ -255,7 +253,8 @@ class SortedHeadGradients {
       const bool full =
           lanes_.fullBegin <= begin && lanes_.fullEnd >= begin + roundUp(count, kTileRows);
       withVectors([&](auto vectors) {
-        this->template products<vectors>(tile, begin, count, full ? nullptr : &bounds_, terms);
+        this->template products<vectors>(
+            tile, begin, count, full ? LaneBounds{} : LaneBounds{lanes_.lo, lanes_.hi}, terms);
       });
     }
     finish();
@@ -272,7 +271,7 @@ class SortedHeadGradients {
 
   template <int NR>
   void products(const SortedBackwardMemory::Tile& tile, int64_t begin, int64_t count,
-                const LaneBounds* bounds, const TermTiles& terms) {
+                LaneBounds bounds, const TermTiles& terms) {
     const SortedWidths& w = call_.w;
     const int64_t padded = roundUp(count, kTileRows);
     const HeadRows k{tile.k, w.dimRows}, v{tile.v, w.valueDim};
@@ -292,7 +291,6 @@ class SortedHeadGradients {
   Scratch scratch_;
   const SortedBackwardMemory memory_;
   SortedLanes lanes_;
-  LaneBounds bounds_;
   QueryPanel panel_;
   bool packed_[kSpanTiles];
 };
@@ -357,15 +355,9 @@ Status sortedAttentionBackward(const ops::SortedAttentionBackward& p, Context& c
     });
   });
   const GeneralScore score = sortedScore(p);
-  forEachSortedBlock(p, shared, context,
-                     [&](int64_t b, int64_t h, int64_t r, int64_t begin, int64_t end, int thread) {
-                       SortedHeadGradients gradients(call, score, b, h, thread);
-                       if (p.isGlobal()) {
-                         gradients.global(r);
-                       } else {
-                         gradients.groups(r, begin, end);
-                       }
-                     });
+  forEachSortedBlock(p, shared, context, [&](int64_t b, int64_t h, int thread) {
+    return SortedHeadGradients(call, score, b, h, thread);
+  });
   eachGradient([&](const TensorView& t, float* rows) {
     if (t.dtype == DType::f32) return;
     context.pool.forEach(t.shape[0] * t.shape[1], [&](int64_t item, int) {

@@ -270,19 +270,25 @@ inline bool takesHeads(const ops::SortedAttentionProblem& p, int64_t heads, int 
   return p.isGlobal() || heads >= 4 * threads || (heads >= threads && heads % threads == 0);
 }
 
-// Calls f(pair of head and batch, r, group begin, group end, thread) for all groups of all rounds;
-// those of one row never at the same time, and in the order of the rounds. `heads` share memory:
-// queries of the `group` heads of a key head are taken one head after another.
+// Lets workerOf(b, h, thread), whose groups(r, begin, end) or, of pattern `global`, global(r) does
+// the work, go over all groups of all rounds; those of one row never at the same time, and in the
+// order of the rounds. `heads` share memory: queries of the `group` heads of a key head are taken
+// one head after another.
 template <class F>
 void forEachSortedBlock(const ops::SortedAttentionProblem& p, int64_t heads, Context& context,
-                        F&& f) {
+                        F&& workerOf) {
   const int64_t group = p.queryHeads() / heads;
   const int64_t items = p.batch() * heads;
   if (takesHeads(p, items, context.pool.size())) {
     context.pool.forEach(items, [&](int64_t item, int thread) {
       for (int64_t n = 0; n < group; ++n) {
+        auto worker = workerOf(item / heads, item % heads * group + n, thread);
         for (int64_t r = 0; r < p.rounds(); ++r) {
-          f(item / heads, item % heads * group + n, r, 0, p.groups(), thread);
+          if (p.isGlobal()) {
+            worker.global(r);
+          } else {
+            worker.groups(r, 0, p.groups());
+          }
         }
       }
     });
@@ -293,7 +299,8 @@ void forEachSortedBlock(const ops::SortedAttentionProblem& p, int64_t heads, Con
       const std::vector<SortedBlock> blocks = sortedBlocks(p, heads, n, group, r);
       context.pool.forEach(static_cast<int64_t>(blocks.size()), [&](int64_t at, int thread) {
         const SortedBlock& block = blocks[static_cast<size_t>(at)];
-        f(block.head / heads, block.head % heads * group + n, r, block.begin, block.end, thread);
+        workerOf(block.head / heads, block.head % heads * group + n, thread)
+            .groups(r, block.begin, block.end);
       });
     }
   }

@@ -48,6 +48,16 @@ Status RoutingStep::validate() {
   return {};
 }
 
+TensorView RoutingStep::slotRows(const TensorView& rings) {
+  TensorView rows = rings;
+  rows.rank = 4;
+  rows.shape[2] = rings.shape[2] * rings.shape[3];
+  rows.shape[3] = rings.shape[4];
+  rows.stride[2] = rings.stride[3];
+  rows.stride[3] = rings.stride[4];
+  return rows;
+}
+
 size_t RoutingStep::workspace(int threads) const {
   return cpu::routingStepWorkspaceByLevel()(*this, threads);
 }

@@ -27,6 +27,8 @@ struct RoutingStep {
 
   int64_t clusters() const { return counts.shape[2]; }
   int64_t window() const { return keys.shape[3]; }
+  // `keys` or `values` with the slots of all clusters as rows: [B, H, clusters window, D].
+  static TensorView slotRows(const TensorView& rings);
 
   template <class V>
   void fields(V& v_) {
