@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -23,6 +24,16 @@ test.each([
       expect.objectContaining({ code: 'ERR_NATIVE_LOAD', argument: name, value }),
     );
   }
+});
+
+test('a package that is loaded with such a setting refuses it', () => {
+  const load = spawnSync(process.execPath, ['-e', "require('longspan')"], {
+    cwd: packageRoot,
+    encoding: 'utf8',
+    env: { ...process.env, LONGSPAN_NUM_THREADS: 'all' },
+  });
+  expect(load.status).not.toBe(0);
+  expect(load.stderr).toMatch(/NativeLoadError: .*LONGSPAN_NUM_THREADS is 'all'.*from 1 to 1024/);
 });
 
 describe('nativeLoadError', () => {
