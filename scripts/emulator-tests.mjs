@@ -1,7 +1,7 @@
 // Compiles and runs the tests of the CUDA emulator (cuda/emulator/tests):
 // `node scripts/emulator-tests.mjs [GROUP]`. Prints a JSON line per case. Objects are kept in .cmake
-// and compiled again only when the sources or the compiler's command change. LONGSPAN_SANITIZE=undefined
-// and CXX as in kernel-tests.mjs.
+// and compiled again only when the sources or the compiler's command change. LONGSPAN_SANITIZE and CXX
+// as in kernel-tests.mjs, but AddressSanitizer looks at the emulator here, which looks at the kernels.
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -17,7 +17,6 @@ const tests = path.join(emulator, 'tests');
 
 const sanitizer = sanitize();
 const basic = ['-std=c++20', '-g1', '-fsigned-char', '-DLONGSPAN_EMULATED=1', '-I', root];
-const common = [...basic, ...sanitizer];
 const warnings = ['-Wall', '-Wextra', '-Wno-unknown-pragmas', '-Wno-psabi'];
 
 /** Headers of a CUDA toolkit, which only the comparison of conversions wants; without one it is left out. */
@@ -63,11 +62,11 @@ function emulatorUnit() {
 }
 
 function jobs(compiler) {
-  const plain = ['-O2', ...common, ...warnings];
+  const plain = ['-O2', ...basic, ...sanitizer.flags, ...warnings];
   // Cases read from null and off alignment on purpose: the emulator is to say so.
-  const planted = sanitizer.length > 0 ? ['-fno-sanitize=null,alignment'] : [];
-  const checked = [...instrument(compiler), ...planted];
-  const kernels = ['-O2', '-ffp-contract=off', ...common, ...warnings, ...checked];
+  const planted = sanitizer.instrumented.length > 0 ? ['-fno-sanitize=null,alignment'] : [];
+  const checked = [...instrument(compiler), ...sanitizer.instrumented, ...planted];
+  const kernels = ['-O2', '-ffp-contract=off', ...basic, ...warnings, ...checked];
   const toolkit = toolkitFlags();
   const define = toolkit.slice(0, 1);
   const rooms = listed(emulator, /\.cc$/);
@@ -115,7 +114,7 @@ async function run() {
   const objects = all.map((job) => job.object);
   const program = path.join(tree, `tests-${digest(objects, compiler)}`);
   if (!existsSync(program)) {
-    const args = [...objects, ...sanitizer, '-o', program, '-pthread', '-ldl'];
+    const args = [...objects, ...sanitizer.flags, '-o', program, '-pthread', '-ldl'];
     const link = spawnSync(compiler, args, { stdio: 'inherit' });
     if (link.status !== 0) throw new BuildProblem('the emulator tests do not link');
   }

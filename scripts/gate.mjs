@@ -2,20 +2,37 @@
 // reads what ptxas says of each kernel, writes the register table to bench/results/registers.json, and
 // fails on spills, on the messages that mean serialised wgmma (C7505, C7508, C7510 to C7519), and on
 // more kernels than a build in minutes can have. Kernels whose body an architecture leaves out do not
-// count there and are not in the table.
+// count there and are not in the table. With --release the same for the other architectures of a
+// release, whose table is registers-release.json beside it.
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
-import { findToolkit, gencode } from './support/cuda-toolkit.mjs';
+import { parseArgs } from 'node:util';
+import {
+  DEFAULT_ARCHITECTURES,
+  findToolkit,
+  gencode,
+  RELEASE_ARCHITECTURES,
+} from './support/cuda-toolkit.mjs';
 import { main, root } from './support/native-build.mjs';
 import { BuildProblem } from './support/toolchain.mjs';
 
-const TARGETS = ['80', '90a'];
+const options = parseArgs({ allowPositionals: true, options: { release: { type: 'boolean' } } });
+const { release } = options.values;
+// PTX is read by ptxas too: as the code of the same number.
+const others = RELEASE_ARCHITECTURES.filter(
+  (name) => !name.endsWith('-virtual') && !DEFAULT_ARCHITECTURES.includes(name),
+);
+const TARGETS = release ? others : DEFAULT_ARCHITECTURES;
 const BUDGET = 250; // kernels per target
 const EMPTY = 4; // registers of a kernel without a body: none has fewer, no other so few
 const SERIALISED = /C75(?:05|08|1\d)/;
-const table = path.join(root, 'bench', 'results', 'registers.json');
+const table = path.join(
+  root,
+  'bench/results',
+  release ? 'registers-release.json' : 'registers.json',
+);
 
 function nvcc(toolkit, file) {
   const args = ['-std=c++20', '-O3', '-I.', '-diag-suppress=2810', ...gencode(TARGETS)];
@@ -125,7 +142,7 @@ async function gate(filters) {
   if (problems.length > 0) throw new BuildProblem(`the gate is shut:\n${problems.join('\n')}`);
 }
 
-gate(process.argv.slice(2)).catch((error) => {
+gate(options.positionals).catch((error) => {
   main(() => {
     throw error;
   });

@@ -1,8 +1,10 @@
 // Runs kernels on the emulator without the addon: `node scripts/kernel-tests.mjs [NAME...] [--planted]`.
 // test/cuda/NAME_*.cc call every kernel of NAME (matmul, attention; default: all) over ragged shapes,
 // schedules and both modes of asynchrony. With --planted each bug that the kernels' sources know is built
-// in, and the program must fail. LONGSPAN_SANITIZE=undefined ends programs at undefined behaviour, and CXX
-// names another compiler. Objects are kept in .cmake and compiled again when a source has changed.
+// in, and the program must fail. LONGSPAN_SANITIZE=undefined ends programs at undefined behaviour;
+// =address lets AddressSanitizer see each array of a kernel's threads and what the host allocates, instead of
+// the emulator device and shared memory. CXX names another compiler. Objects are kept in .cmake and
+// compiled again when a source has changed.
 //
 // `--hardware FOLDER` builds the programs for real GPUs instead, from the kernels of the last build with
 // LONGSPAN_CUDA=on LONGSPAN_UNITY=off, and runs none: they are small enough for compute-sanitizer on another machine.
@@ -134,14 +136,16 @@ const programs = {
 
 const plainFlags = ['-std=c++20', '-O2', '-g1', '-fsigned-char', `-I${root}`];
 const sanitizer = sanitize();
-const common = [...plainFlags, '-DLONGSPAN_EMULATED=1', ...sanitizer];
+const common = [...plainFlags, '-DLONGSPAN_EMULATED=1', ...sanitizer.flags];
+// The emulator would take what it is not shown for uninitialised.
+const environment = sanitizer.address ? { LONGSPAN_EMULATED_CHECKS: 'off' } : {};
 const quiet = ['-Wno-unknown-pragmas', '-Wno-psabi'];
 
 function run(command, args, env = {}) {
   const result = spawnSync(command, args, {
     cwd: root,
     encoding: 'utf8',
-    env: { ...process.env, ...env },
+    env: { ...process.env, ...environment, ...env },
   });
   if (result.error || result.signal) {
     throw new BuildProblem(`${command} ended by ${result.signal ?? result.error.message}`);
@@ -161,7 +165,7 @@ function compile(compiler, file, flags) {
 
 // -rdynamic: what is loaded at run time calls the emulated runtime.
 function link(compiler, objects, program, flags = ['-rdynamic']) {
-  const all = [...objects, ...flags, ...sanitizer, '-o', program, '-pthread', '-ldl'];
+  const all = [...objects, ...flags, ...sanitizer.flags, '-o', program, '-pthread', '-ldl'];
   const result = run(compiler, all);
   if (result.status !== 0) throw new BuildProblem(`it does not link:\n${result.stderr}`);
   return program;
@@ -179,7 +183,8 @@ function runWithFake(compiler, program, fake, runs) {
 
 function runKernels(name, compiler, withPlanted) {
   const { plain, kernels, fake, runs = [], macro, planted } = programs[name];
-  const kernelFlags = [...common, ...quiet, '-ffp-contract=off', ...instrument(compiler)];
+  const seen = sanitizer.address ? [] : instrument(compiler);
+  const kernelFlags = [...common, ...quiet, '-ffp-contract=off', ...seen];
   const ours = [...emulator, ...shared, ...plain, ...testsOf(name)];
   // Instrumented files last: of a template that both instantiate the linker keeps the first.
   const objects = new Map([
@@ -190,6 +195,7 @@ function runKernels(name, compiler, withPlanted) {
   if (!withPlanted) {
     const result = run(program, []);
     console.log(`${name}: ${result.stdout.trimEnd()}`);
+    if (sanitizer.flags.length > 0) process.stderr.write(result.stderr);
     if (result.status !== 0) throw new BuildProblem(`kernels of ${name} fail on the emulator`);
     if (runs.length > 0) runWithFake(compiler, program, fake, runs);
     return;
@@ -241,6 +247,11 @@ main(() => {
   if (unknown) {
     throw new BuildProblem(
       `no kernels '${unknown}'. There are ${Object.keys(programs).join(', ')}`,
+    );
+  }
+  if (values.planted && sanitizer.address) {
+    throw new BuildProblem(
+      'planted bugs are for the emulator to notice: LONGSPAN_SANITIZE=address hides them',
     );
   }
   mkdirSync(tree, { recursive: true });

@@ -14,6 +14,16 @@
 #define LONGSPAN_OWN_SWITCH 0
 #include <ucontext.h>
 #endif
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define LONGSPAN_ADDRESS_SANITIZER 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(LONGSPAN_ADDRESS_SANITIZER)
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_UNPOISON_MEMORY_REGION(memory, bytes)
+#endif
 
 namespace longspan::emulator {
 
@@ -31,6 +41,8 @@ char* StackPool::take() {
   }
   char* stack = free_.back();
   free_.pop_back();
+  // Frames that were given up on it never removed their red zones.
+  ASAN_UNPOISON_MEMORY_REGION(stack, kStackBytes);
   return stack;
 }
 

@@ -194,7 +194,8 @@ SortedPlan::SortedPlan(const ops::SortedAttentionProblem& p, bool backward, Piec
   }
   if (p.corrects()) {
     keyPlaces = lines * p.keys(), queryPlaces = lines * p.queries();
-    places = pieces.take<int32_t>(keyPlaces + 2 * queryPlaces);
+    int32_t* const places = pieces.take<int32_t>(keyPlaces + 2 * queryPlaces);
+    if (places == nullptr) return;  // only counted
     keys.first = places;
     queries.first = places + keyPlaces;
     queries.count = queries.first + queryPlaces;

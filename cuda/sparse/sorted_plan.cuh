@@ -37,7 +37,7 @@ struct SortedPlan {
     int32_t *position, *begin, *end, *group, *first, *count;
   };
   Side queries, keys;
-  int32_t* places;  // of what is by position: first of keys, then first and count of queries
+  // Of what is by position: first of keys, then first and count of queries, one after another.
   int64_t keyPlaces = 0, queryPlaces = 0;
 
   SortedPlan(const ops::SortedAttentionProblem& p, bool backward, Pieces& pieces);

@@ -8,8 +8,8 @@ import { BuildProblem, findCompiler } from './toolchain.mjs';
 const MIN_TOOLKIT = [12, 8]; // the first that knows sm_100 and sm_120
 const MIN_CAPABILITY = 80;
 /** Without a GPU to build for: what data centres have most, and the same kernels for each. */
-const DEFAULT_ARCHITECTURES = ['80', '90a'];
-const RELEASE_ARCHITECTURES = ['80', '86', '89', '90', '90a', '100', '120', '120-virtual'];
+export const DEFAULT_ARCHITECTURES = ['80', '90a'];
+export const RELEASE_ARCHITECTURES = ['80', '86', '89', '90', '90a', '100', '120', '120-virtual'];
 
 function run(command, args, options) {
   return spawnSync(command, args, { encoding: 'utf8', ...options });

@@ -8,17 +8,24 @@ export function instrument(compiler) {
     : ['-fsanitize=thread', '--param=tsan-instrument-func-entry-exit=0', '-Wno-tsan'];
 }
 
+const KINDS = ['undefined', 'address', 'address,undefined'];
+
 /**
- * Flags of every file and of the linker for LONGSPAN_SANITIZE=undefined: the program ends at the first
- * undefined behaviour. The other sanitizers want the hooks that are the emulator's.
+ * What LONGSPAN_SANITIZE asks for: flags of files and of the linker. A program ends at the first
+ * finding. No file can have both AddressSanitizer and the instrumentation that is the emulator's:
+ * `instrumented` are the flags that go with the latter.
  */
 export function sanitize(env = process.env) {
   const wanted = env.LONGSPAN_SANITIZE ?? '';
-  if (wanted === '') return [];
-  if (wanted !== 'undefined') {
+  if (wanted !== '' && !KINDS.includes(wanted)) {
     throw new BuildProblem(
-      `LONGSPAN_SANITIZE=${wanted} cannot go with the emulator: use undefined`,
+      `LONGSPAN_SANITIZE=${wanted} cannot go with the emulator: use ${KINDS.join(' or ')}`,
     );
   }
-  return ['-fsanitize=undefined', '-fno-sanitize-recover=undefined'];
+  const undefinedFlags = wanted.endsWith('undefined')
+    ? ['-fsanitize=undefined', '-fno-sanitize-recover=undefined']
+    : [];
+  const address = wanted.startsWith('address');
+  const addressFlags = address ? ['-fsanitize=address', '-fno-omit-frame-pointer'] : [];
+  return { address, flags: [...addressFlags, ...undefinedFlags], instrumented: undefinedFlags };
 }
