@@ -17,6 +17,7 @@ export {
 } from './decode.js';
 export type { AppendRotary } from './kv-append.js';
 export { KvCache, type KvCacheOptions } from './kv-cache.js';
+export { KvPages, type KvPagesOptions } from './kv-pages.js';
 export { mergeAttention } from './merge.js';
 export type {
   AttentionOptions,

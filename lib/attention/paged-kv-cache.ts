@@ -89,10 +89,15 @@ export class PagedKvCache {
   /** What that tensor holds. */
   #counted: readonly number[];
   readonly #pool: PagePool;
+  /** Whether keys and values are another cache's. */
+  readonly #shared: boolean;
   readonly #entries: (Entry | null)[];
 
   /** @throws ArgumentError for a misspelt option or sizes that are not whole numbers from 1 on */
-  constructor(options: PagedKvCacheOptions) {
+  constructor(options: PagedKvCacheOptions);
+  /** @internal See {@link beside}. */
+  constructor(options: PagedKvCacheOptions, other: PagedKvCache);
+  constructor(options: PagedKvCacheOptions, other?: PagedKvCache) {
     checkOptions('PagedKvCache', options, optionNames);
     const { batch, pages, pageSize, pagesPerEntry = pages, heads } = options;
     const { headDim, valueDim = headDim, dtype = 'f32', device } = options;
@@ -105,13 +110,14 @@ export class PagedKvCache {
     this.batch = batch;
     this.pageSize = pageSize;
     this.pagesPerEntry = pagesPerEntry;
-    this.keys = make([pages, heads, pageSize, headDim], dtype);
-    this.values = make([pages, heads, pageSize, valueDim], dtype);
+    this.keys = other?.keys ?? make([pages, heads, pageSize, headDim], dtype);
+    this.values = other?.values ?? make([pages, heads, pageSize, valueDim], dtype);
     this.lengths = make([batch], 'i32');
     this.pageTable = make([batch, pagesPerEntry], 'i32');
     this.#counts = make([batch], 'i32');
     this.#counted = new Array<number>(batch).fill(0);
-    this.#pool = new PagePool(pages);
+    this.#pool = other ? other.#pool : new PagePool(pages);
+    this.#shared = other !== undefined;
     this.#entries = new Array<null>(batch).fill(null);
     this.#writeTable();
   }
@@ -119,6 +125,38 @@ export class PagedKvCache {
   /** Pages that no sequence holds. */
   get freePages(): number {
     return this.#pool.free;
+  }
+
+  /** Pages that sequences of this cache hold; one that several share counts once. */
+  get heldPages(): number {
+    return new Set(this.#entries.flatMap((entry) => entry?.pages ?? [])).size;
+  }
+
+  /**
+   * An empty cache of other sequences in the same pages: what a sequence of one takes, none of the other can.
+   * Keys and values stay those of this cache, which must be the last to be disposed of.
+   *
+   * @param options.batch most sequences at a time
+   * @param options.pagesPerEntry most pages of one sequence. Default: as here
+   * @example
+   * using cache = new PagedKvCache({ batch: 1, pages: 8, pageSize: 4, heads: 2, headDim: 8 });
+   * using other = cache.beside({ batch: 2 });
+   * other.admit();
+   * other.advance([5, 0]);
+   * console.log(cache.freePages); // 6
+   */
+  beside(options: { batch: number; pagesPerEntry?: number }): PagedKvCache {
+    checkOptions('PagedKvCache.beside', options, ['batch', 'pagesPerEntry']);
+    const { keys, values } = this;
+    const [pages, heads, pageSize, headDim] = keys.shape as [number, number, number, number];
+    const { batch, pagesPerEntry = this.pagesPerEntry } = options;
+    return new PagedKvCache(
+      {
+        ...{ batch, pages, pageSize, pagesPerEntry, heads, headDim, valueDim: values.dim(3) },
+        ...{ dtype: keys.dtype, device: keys.device },
+      },
+      this,
+    );
   }
 
   /** Tokens of a sequence, as {@link append} and {@link advance} have counted them; 0 if it is not there. */
@@ -305,11 +343,14 @@ export class PagedKvCache {
     this.#writeLengths();
   }
 
-  /** Frees the memory. */
+  /** Frees the memory; pages that are another cache's go back to it. */
   dispose(): void {
-    for (const t of [this.keys, this.values, this.lengths, this.pageTable, this.#counts]) {
-      t.dispose();
-    }
+    this.#entries.forEach((entry, row) => {
+      if (entry) this.#pool.release(entry.pages);
+      this.#entries[row] = null;
+    });
+    const own = [this.lengths, this.pageTable, this.#counts];
+    for (const t of this.#shared ? own : [this.keys, this.values, ...own]) t.dispose();
   }
   [Symbol.dispose](): void {
     this.dispose();

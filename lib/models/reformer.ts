@@ -205,7 +205,11 @@ export class ReformerEncoder extends Module {
       ...made,
       ...{ dModel, layers, heads, feedForward, activation, dropout, reversible, feedForwardChunk },
       normFirst: true,
-      mechanism: (layer) => mechanismFrom(mechanisms[layer] as MechanismConfig),
+      mechanism: (layer) =>
+        mechanismFrom(
+          mechanisms[layer] as MechanismConfig,
+          made.generator && { generator: made.generator },
+        ),
     });
   }
 

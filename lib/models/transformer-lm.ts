@@ -1,3 +1,4 @@
+import type { KvPages } from '../attention/index.js';
 import { noGrad } from '../core/autograd/index.js';
 import { show } from '../core/declare.js';
 import { ArgumentError } from '../core/errors.js';
@@ -231,8 +232,24 @@ export class TransformerLM extends Module {
     return total;
   }
 
-  /** Empty decoding state for `batch` sequences of at most `capacity` tokens. */
-  initState(batch: number, capacity: number): DecodingState {
+  /** Whether decoding states can lie in pages: as its mechanisms say. */
+  get paged(): boolean {
+    return this.stack.layers.every(({ selfAttn }) => selfAttn.mechanism.paged);
+  }
+
+  /**
+   * Empty decoding state for `batch` sequences of at most `capacity` tokens.
+   *
+   * @param options.pages where keys and values lie, shared with other states. Default: memory of its own, for
+   *   the whole capacity
+   * @throws UnsupportedError for pages where a mechanism's `paged` is false
+   */
+  initState(
+    batch: number,
+    capacity: number,
+    options: { pages?: KvPages | null } = {},
+  ): DecodingState {
+    checkOptions('TransformerLM.initState', options, ['pages']);
     checkSizes('TransformerLM.initState', { batch, capacity });
     if (this.positions && capacity > this.positions.maxLength) {
       throw new ArgumentError(
@@ -243,7 +260,7 @@ export class TransformerLM extends Module {
         `The model has ${this.positions.maxLength} positions`,
       );
     }
-    return this.stack.initState(batch, capacity);
+    return this.stack.initState(batch, capacity, options.pages);
   }
 
   /**
@@ -337,7 +354,7 @@ function makePositions(config: TransformerLMConfig, made: LayerOptions): TablePo
 }
 
 function makeMechanisms(options: TransformerLMOptions): Mechanism[] {
-  const { layers, mechanism } = options;
+  const { layers, mechanism, generator } = options;
   checkSizes('TransformerLM', { layers });
   const refuse = (value: string, remedy: string) =>
     new ArgumentError('ERR_OPTION', 'TransformerLM', 'mechanism', value, remedy);
@@ -346,7 +363,8 @@ function makeMechanisms(options: TransformerLMOptions): Mechanism[] {
   const made = Array.from({ length: layers }, (_, i) => {
     if (mechanism === undefined) return new SoftmaxAttention({ causal: true });
     if (typeof mechanism === 'function') return mechanism(i);
-    return mechanismFrom((Array.isArray(mechanism) ? mechanism[i] : mechanism) as MechanismConfig);
+    const config = Array.isArray(mechanism) ? mechanism[i] : mechanism;
+    return mechanismFrom(config as MechanismConfig, generator && { generator });
   });
   for (const { name, causality } of made) {
     if (causality !== 'causal')

@@ -67,13 +67,24 @@ export class DecodingState {
   }
 
   /**
+   * Makes room for a step of `count` tokens that is about to be recorded by `device.capture`. Steps that are
+   * not recorded do it themselves.
+   *
+   * @throws OutOfMemoryError when too few pages are free
+   */
+  prepare(count: number): void {
+    for (const layer of this.#layers) layer.prepare?.(count);
+  }
+
+  /**
    * Counts `count` tokens that the replay of a recorded step takes in: it advances `positions` and the
    * layers' states, but nothing on the host.
    *
-   * @throws ArgumentError when there is no room for them
+   * @throws ArgumentError when there is no room for them, OutOfMemoryError when too few pages are free
    */
   replaying(count: number): void {
     this.#checkRoom('DecodingState.replaying', 'count', String(count), count);
+    for (const layer of this.#layers) layer.replaying?.(count);
     this.#length += count;
   }
 

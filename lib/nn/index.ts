@@ -70,7 +70,7 @@ export {
   MixedAttention,
   type MixedAttentionOptions,
 } from './mechanisms/mixed.js';
-export { mechanismFrom, registerMechanism } from './mechanisms/registry.js';
+export { type MechanismOptions, mechanismFrom, registerMechanism } from './mechanisms/registry.js';
 export { RoutingAttention, type RoutingAttentionOptions } from './mechanisms/routing.js';
 export { SoftmaxAttention, type SoftmaxAttentionOptions } from './mechanisms/softmax.js';
 export {

@@ -1,5 +1,6 @@
 /** The interface every attention-like system fills: layers and models take one as an argument. */
 
+import type { KvPages } from '../attention/index.js';
 import type { Device } from '../core/device.js';
 import type { DType } from '../core/dtype.js';
 import { UnsupportedError } from '../core/errors.js';
@@ -50,6 +51,8 @@ export interface StateShape {
   readonly capacity: number;
   readonly dtype: DType;
   readonly device: Device;
+  /** Where keys and values are kept; by default in memory for the whole capacity. */
+  readonly pages?: KvPages | null;
 }
 
 /** The rotary embedding of queries and keys, as `rotary` takes it. */
@@ -63,6 +66,17 @@ export interface RotaryTurns {
 export interface MechanismState {
   /** Memory it holds, in bytes. */
   readonly byteLength: number;
+  /**
+   * Makes room for a step of `count` tokens that is about to be recorded, where room is found by the host;
+   * a step that is not recorded does it itself.
+   * @throws OutOfMemoryError when there is none; nothing has changed then
+   */
+  prepare?(count: number): void;
+  /**
+   * The same before each replay, in which nothing happens on the host.
+   * @throws OutOfMemoryError when there is no room; nothing has changed then
+   */
+  replaying?(count: number): void;
   /**
    * Row i continues what row `parents[i]` was, for beam search.
    * @param parents i32 [batch]
@@ -106,6 +120,8 @@ export abstract class Mechanism extends Module {
   readonly sharedKeys: boolean = false;
   /** Whether {@link step} takes `turns`. */
   readonly rotates: boolean = false;
+  /** Whether {@link initState} takes `pages`. */
+  readonly paged: boolean = false;
 
   /**
    * @param q [B, H, N, D], any strides

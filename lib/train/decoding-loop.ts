@@ -12,10 +12,17 @@ import { reshape } from '../core/views.js';
 /** What a decoder remembers. */
 export interface DecoderState {
   /**
+   * Makes room for a step of `count` tokens that is about to be recorded. A state whose steps find room on
+   * the device does without.
+   *
+   * @throws OutOfMemoryError when there is none
+   */
+  prepare?(count: number): void;
+  /**
    * Counts a step of `count` tokens that is run by a replay, in which nothing happens on the host.
    * A state that counts nothing there does without.
    *
-   * @throws ArgumentError when there is no room for them
+   * @throws ArgumentError, OutOfMemoryError when there is no room for them
    */
   replaying?(count: number): void;
   dispose(): void;
@@ -92,6 +99,7 @@ export class DecodingLoop {
       state.replaying?.(1);
       this.#graph.replay();
     } else if (capture && this.#steps === 1) {
+      state.prepare?.(1);
       this.#graph = this.#ids.device.capture(() => this.#run());
     } else {
       tidy(() => this.#run());

@@ -1,9 +1,16 @@
 /** Writing with a language model: tokens as they come. */
 
+import type { KvPages } from '../attention/index.js';
 import { noGrad } from '../core/autograd/index.js';
 import { tensor } from '../core/create.js';
 import { type Device, device as deviceOf } from '../core/device.js';
-import { AbortError, ArgumentError, OperatorError, UnsupportedError } from '../core/errors.js';
+import {
+  AbortError,
+  ArgumentError,
+  OperatorError,
+  OutOfMemoryError,
+  UnsupportedError,
+} from '../core/errors.js';
 import { Generator } from '../core/generator.js';
 import { checkOptions } from '../core/options.js';
 import { tidy } from '../core/scope.js';
@@ -17,8 +24,10 @@ export interface DecoderModel extends Module, Capturable {
   readonly config: { readonly vocabSize: number; readonly maxLength?: number };
   /** i32 [B, N] to [B, N, vocabSize]. */
   forward(ids: Tensor): Tensor;
-  /** An empty state for `batch` sequences of at most `capacity` tokens. */
-  initState(batch: number, capacity: number): DecoderState;
+  /** Whether states can lie in pages. Default false. */
+  readonly paged?: boolean;
+  /** An empty state for `batch` sequences of at most `capacity` tokens; in `pages`, where the model is `paged`. */
+  initState(batch: number, capacity: number, options?: { pages?: KvPages }): DecoderState;
   /** i32 [B, T], the tokens that follow, to [B, T, vocabSize]. */
   step(ids: Tensor, state: DecoderState): Tensor;
 }
@@ -44,6 +53,12 @@ export interface GenerateOptions extends SamplingOptions {
    * operator. By default on a GPU, where the model is `capturable`; the tokens are the same.
    */
   capture?: boolean;
+  /**
+   * Where keys and values lie: pages that several generations share, for models that are `paged`. They are
+   * given back when this one ends or is left. The tokens are the same. Default: memory of its own for all
+   * tokens that there may be.
+   */
+  pages?: KvPages;
   signal?: AbortSignal;
 }
 
@@ -57,6 +72,7 @@ const optionNames = [
   'overflow',
   'useCache',
   'capture',
+  'pages',
   'signal',
 ];
 
@@ -125,7 +141,12 @@ function recomputing({ model, device, choose }: Choosing): Chooser {
 }
 
 /** Remembers earlier tokens in the model's state. */
-function caching({ model, device, choose }: Choosing, capacity: number, capture: boolean): Chooser {
+function caching(
+  { model, device, choose }: Choosing,
+  capacity: number,
+  capture: boolean,
+  pages: KvPages | undefined,
+): Chooser {
   let state: DecoderState | null = null;
   let loop: DecodingLoop | null = null;
   const dispose = () => {
@@ -136,7 +157,7 @@ function caching({ model, device, choose }: Choosing, capacity: number, capture:
   return {
     start(tokens) {
       dispose();
-      const empty = model.initState(1, capacity);
+      const empty = model.initState(1, capacity, pages && { pages });
       state = empty;
       const first = tidy(() => noGrad(() => step(idsOn(device, tokens))));
       loop = new DecodingLoop({ first, step, state: empty, capture });
@@ -172,13 +193,16 @@ async function chosenBy(choice: Promise<Int32Array>): Promise<number> {
  * Continues a sequence, token by token. The model is put into inference mode meanwhile. With the cache
  * a token costs one position; the tokens are those that computing everything again would give. Tokens
  * are chosen on the device, and the next step is enqueued before the last token is read; equal logits
- * and seeds give equal tokens on every device.
+ * and seeds give equal tokens on every device. When `pages` run out, the tokens chosen so far have been
+ * yielded.
  *
  * @param prompt tokens to continue, at least one
  * @returns the new tokens, one at a time, as soon as each is chosen
  * @throws ArgumentError for an empty prompt, tokens outside the vocabulary, options out of range, and
  *   lengths beyond the model's `maxLength` unless `overflow` is `window`
  * @throws OperatorError when the model gives NaN
+ * @throws OutOfMemoryError when no page is free for the next token
+ * @throws UnsupportedError for `pages` where the model is not `paged`
  * @throws AbortError when `signal` fires
  * @example
  * const model = new TransformerLM({ vocabSize: 256, dModel: 32, layers: 1, heads: 2 });
@@ -219,6 +243,14 @@ export async function* generate(
   const capture = wantsCapture('generate', model, device, options.capture);
   if (options.capture && !useCache)
     throw refuse('capture', true, 'Leave useCache on: only its steps are alike');
+  const { pages } = options;
+  if (pages && !useCache) throw refuse('pages', 'given', 'Leave useCache on: pages hold the cache');
+  if (pages && !model.paged) {
+    throw new UnsupportedError('generate: the state of this model cannot lie in pages', {
+      ...{ operator: 'generate', argument: 'pages', value: 'given' },
+      remedy: 'Leave pages out, or use mechanisms whose `paged` is true',
+    });
+  }
   if (maxTokens === 0) return;
   using generator = new Generator(seed, device);
   const choosing: Choosing = {
@@ -229,11 +261,12 @@ export async function* generate(
   const training = model.training;
   model.eval();
   const chooser = useCache
-    ? caching(choosing, Math.min(needed, limit), capture)
+    ? caching(choosing, Math.min(needed, limit), capture, pages)
     : recomputing(choosing);
   try {
     let window = tokens.length > limit ? tokens.slice(-limit) : tokens;
     let ahead = false;
+    let failure: OutOfMemoryError | null = null;
     for (let made = 1; ; made++) {
       if (signal?.aborted) throw new AbortError('generation was aborted', { cause: signal.reason });
       if (!ahead) chooser.start(window);
@@ -241,10 +274,19 @@ export async function* generate(
       const full = window.length >= limit;
       // The next step runs while this token is read and used.
       ahead = made < maxTokens && !full && chooser.advance !== undefined;
-      if (ahead) chooser.advance?.();
+      if (ahead) {
+        try {
+          chooser.advance?.();
+        } catch (error) {
+          // This token is there: pages are missing for what follows it.
+          if (!(error instanceof OutOfMemoryError)) throw error;
+          failure = error;
+        }
+      }
       const token = await chosenBy(choice);
       if (stop.includes(token)) return;
       yield token;
+      if (failure) throw failure;
       if (made === maxTokens) return;
       if (full) window = window.slice(-Math.floor(limit / 2));
       window.push(token);

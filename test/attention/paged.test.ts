@@ -399,6 +399,28 @@ describe('PagedKvCache refuses', () => {
     expect(cache.freePages).toBe(1);
   });
 
+  test('caches beside each other share the pages, and nothing else', () => {
+    using cache = new PagedKvCache(options);
+    const other = cache.beside({ batch: 3, pagesPerEntry: 1 });
+    cache.admit();
+    other.admit();
+    const [k, x] = [normal([2, 1, 5, 2]), normal([3, 1, 4, 2])];
+    cache.append(k, k);
+    other.append(x, x);
+    expect([cache.freePages, other.freePages]).toEqual([0, 0]);
+    expect([cache.heldPages, other.heldPages]).toEqual([2, 1]);
+    expect(() => cache.append(k, k)).toThrow(OutOfMemoryError);
+    expect(() => other.append(x, x)).toThrow(/at most 4 tokens/);
+    const y = attentionDecode(slice(x, 2, 3, 4), other);
+    using alone = new KvCache({ batch: 3, heads: 1, capacity: 4, headDim: 2 });
+    alone.append(x, x, { counts: tensor(Int32Array.of(4, 0, 0)) });
+    expect(values(y)).toEqual(values(attentionDecode(slice(x, 2, 3, 4), alone)));
+    other.dispose();
+    expect(cache.freePages).toBe(1);
+    cache.append(slice(k, 2, 0, 4), slice(k, 2, 0, 4)); // into what the other held
+    expect(cache.freePages).toBe(0);
+  });
+
   test('rows that are not there, and counts of the wrong kind', () => {
     using cache = new PagedKvCache(options);
     expect(() => cache.free(0)).toThrow(/no sequence/);

@@ -1,5 +1,6 @@
 import {
   Generator,
+  manualSeed,
   noGrad,
   RoutingTransformer,
   type RoutingTransformerOptions,
@@ -57,6 +58,38 @@ describe('RoutingTransformer', () => {
       };
       expect(loss(1)).toBeGreaterThan(loss(0) + 0.01);
     }
+  });
+
+  test.each(testDevices())("centroids come from the model's generator, on %s", (device) => {
+    const buffers = (seed: number, on: string) => {
+      manualSeed(Math.floor(1e6 * Math.random()), on); // what nothing of a model with a generator reads
+      manualSeed(Math.floor(1e6 * Math.random()));
+      const m = model({ generator: new Generator(seed, on), device: on });
+      const names = Object.entries(m.stateDict()).filter(([name]) =>
+        /centroids|generator_state/.test(name),
+      );
+      expect(names).toHaveLength(4);
+      return { m, drawn: names.map(([, t]) => values(t)) };
+    };
+    const [one, again, other] = [buffers(5, device), buffers(5, device), buffers(6, device)];
+    expect(again.drawn).toEqual(one.drawn);
+    const unlike = one.drawn.filter((x, i) => x.every((n, at) => n === other.drawn[i]?.[at]));
+    expect(unlike).toEqual([]);
+    // Each layer has its own, and so has each device the same.
+    expect(one.drawn[0]).not.toEqual(one.drawn[2]);
+    const cpu = buffers(5, 'cpu');
+    one.drawn.forEach((x, i) => {
+      expectClose(x, cpu.drawn[i] as Float64Array, { absolute: 1e-5 });
+    });
+    // Lloyd's iterations over the first batch begin with the same tokens.
+    const first = ({ m }: typeof one) => {
+      const on = m.embedding.weight.device;
+      m.loss(tokens(2, 31).to(on), tokens(2, 31, 7).to(on)).backward();
+      return values(m.stateDict()['layers.0.self_attn.mechanism.mechanisms.1.centroids'] as Tensor);
+    };
+    const [trained, repeated, expected] = [first(one), first(again), first(cpu)];
+    expect(repeated).toEqual(trained);
+    expectClose(trained, expected, { absolute: 1e-4 });
   });
 
   test.each(testDevices())('all of it is made on %s, and trains there', (device) => {

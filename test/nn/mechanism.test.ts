@@ -114,6 +114,13 @@ describe.each(mechanisms)('%s', (_, make, options) => {
     checkReorder(make(), options);
   });
 
+  if (make().paged) {
+    test.each([1, 3, 16])('so do states in pages of %i tokens', (pageSize) => {
+      checkStep(make(), { ...options, pageSize });
+      checkReorder(make(), { ...options, pageSize });
+    });
+  }
+
   if (make().rotates) {
     test.each(testDevices())('steps rotate queries and keys on %s', (name) => {
       checkTurns(make(), options, device(name));
@@ -124,6 +131,7 @@ describe.each(mechanisms)('%s', (_, make, options) => {
 
   test.each(testDevices())('a step is recorded once and replayed on %s', (name) => {
     checkCapture(make(), options, device(name));
+    if (make().paged) checkCapture(make(), { ...options, pageSize: 5 }, device(name));
   });
 });
 
@@ -261,6 +269,24 @@ describe('LshAttention', () => {
 });
 
 describe('the registry', () => {
+  test('mechanisms draw from the generator that they are made with, at any depth', () => {
+    const routing = { name: 'routing', heads: 2, dim: 4, clusters: 3 };
+    const config = { name: 'mixed', groups: [{ heads: 2, mechanism: routing }] };
+    const of = (seed: number) => {
+      const made = mechanismFrom(config, { generator: new Generator(seed) });
+      expect(made.config()).toEqual(mechanismFrom(config).config());
+      return values(made.stateDict()['mechanisms.0.centroids'] as Tensor);
+    };
+    expect(of(1)).toEqual(of(1));
+    expect(of(1)).not.toEqual(of(2));
+    const drawn = new RoutingAttention({
+      ...{ heads: 2, dim: 4, clusters: 3 },
+      generator: new Generator(1),
+    });
+    expect(values(drawn.centroids)).toEqual(of(1));
+    expect(() => mechanismFrom(routing, { generatr: 1 } as object)).toThrow(/generator/);
+  });
+
   test('unknown names and options are refused', () => {
     expect(() => mechanismFrom({ name: 'none' })).toThrow(/'none'.*'softmax'/);
     expect(() => mechanismFrom({ name: 'softmax', casual: true })).toThrow(/casual.*causal/);

@@ -5,6 +5,7 @@ import {
   device,
   Generator,
   type Graph,
+  KvPages,
   type Mechanism,
   type MechanismState,
   noGrad,
@@ -23,6 +24,8 @@ export interface MechanismCase {
   dim?: number;
   valueDim?: number;
   dtype?: DType;
+  /** Tokens of a page, for states in pages. */
+  pageSize?: number;
   /** Whether the mechanism is in training, where steps and forward draw apart. */
   training?: boolean;
 }
@@ -44,6 +47,13 @@ const complete = ({
   valueDim = dim,
   dtype = 'f32',
 }: MechanismCase) => ({ batch, heads, kvHeads, length, dim, valueDim, dtype });
+
+/** Memory for the states of one test, or nothing where they have their own. */
+function pagesFor({ pageSize, ...options }: MechanismCase): { pages?: KvPages } {
+  if (pageSize === undefined) return {};
+  const { length } = complete(options);
+  return { pages: new KvPages({ pages: 6 * Math.ceil(length / pageSize), pageSize }) };
+}
 
 function draw(options: MechanismCase, seed: number): Heads {
   const { batch, heads, kvHeads, length, dim, valueDim, dtype } = complete(options);
@@ -107,10 +117,11 @@ export function checkStep(
   const whole = run(mechanism, heads);
   expect(mechanism.decodes).toBe(true);
   noGrad(() => {
+    const { pages } = pagesFor(options);
     for (const prompt of [1, 5, length]) {
       const state = mechanism.initState({
         ...{ batch, heads: h, kvHeads, keyDim: dim, valueDim, capacity: length, dtype },
-        device: device('cpu'),
+        ...{ device: device('cpu'), pages },
       });
       for (let start = 0; start < length; ) {
         const end = start === 0 ? prompt : start + 1;
@@ -122,6 +133,8 @@ export function checkStep(
       expect(state.byteLength).toBeGreaterThan(0);
       state.dispose();
     }
+    expect(pages?.freePages).toBe(pages?.pages);
+    pages?.dispose();
   });
 }
 
@@ -135,7 +148,8 @@ export function checkTurns(
   const heads = draw(options, 15);
   const turns = { dim: dim - 2, base: 300, interleaved: true };
   noGrad(() => {
-    const shape = { batch, heads: h, kvHeads, keyDim: dim, valueDim, capacity: length, dtype };
+    const sizes = { batch, heads: h, kvHeads, keyDim: dim, valueDim, capacity: length, dtype };
+    const shape = { ...sizes, ...pagesFor(options) };
     const [own, given] = [0, 1].map(() => mechanism.initState({ ...shape, device: on })) as [
       MechanismState,
       MechanismState,
@@ -173,7 +187,8 @@ export function checkReorder(mechanism: Mechanism, options: MechanismCase = {}):
     );
   };
   noGrad(() => {
-    const shape = { batch, heads: h, kvHeads, keyDim: dim, valueDim, capacity: length, dtype };
+    const sizes = { batch, heads: h, kvHeads, keyDim: dim, valueDim, capacity: length, dtype };
+    const shape = { ...sizes, ...pagesFor(options) };
     const state = mechanism.initState({ ...shape, device: device('cpu') });
     const other = mechanism.initState({ ...shape, device: device('cpu') });
     const [first, last] = [0, length - 1];
@@ -210,7 +225,8 @@ export function checkCapture(
   expect(mechanism.capturable).toBe(true);
   mechanism.to(on);
   noGrad(() => {
-    const shape = { batch, heads: h, kvHeads, keyDim: dim, valueDim, capacity: length, dtype };
+    const sizes = { batch, heads: h, kvHeads, keyDim: dim, valueDim, capacity: length, dtype };
+    const shape = { ...sizes, ...pagesFor(options) };
     const [eager, recorded] = [0, 1].map(() => mechanism.initState({ ...shape, device: on })) as [
       MechanismState,
       MechanismState,
@@ -225,8 +241,13 @@ export function checkCapture(
       const expected = mechanism.step(...(now.map((t) => t.to(on)) as Three), eager);
       if (i === 0) expect(values(step())).toEqual(values(expected));
       else {
-        if (graph) graph.replay();
-        else graph = on.capture(step);
+        if (graph) {
+          recorded.replaying?.(1);
+          graph.replay();
+        } else {
+          recorded.prepare?.(1);
+          graph = on.capture(step);
+        }
         expect(values(graph.result)).toEqual(values(expected));
       }
     }

@@ -1,3 +1,4 @@
+import type { KvPages } from '../../attention/index.js';
 import { checkOptions } from '../../core/options.js';
 import type { Tensor } from '../../core/tensor.js';
 import type { ReversibleBlock } from '../functional/reversible.js';
@@ -142,9 +143,9 @@ export class EncoderLayer extends Module {
     return this.selfAttn.mechanism.auxiliaryLoss();
   }
 
-  /** Empty state for decoding. */
-  initState(batch: number, capacity: number): MechanismState {
-    return this.selfAttn.initState(batch, capacity);
+  /** Empty state for decoding, in `pages` if given. */
+  initState(batch: number, capacity: number, pages: KvPages | null = null): MechanismState {
+    return this.selfAttn.initState(batch, capacity, pages);
   }
 
   /** @internal T further tokens; `positions` i32 [B, T] are theirs. */

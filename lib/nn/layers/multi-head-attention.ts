@@ -1,5 +1,6 @@
+import { KvPages } from '../../attention/index.js';
 import { show } from '../../core/declare.js';
-import { ArgumentError } from '../../core/errors.js';
+import { ArgumentError, UnsupportedError } from '../../core/errors.js';
 import type { Generator } from '../../core/generator.js';
 import { checkOptions } from '../../core/options.js';
 import { full } from '../../core/primitives.js';
@@ -178,9 +179,21 @@ export class MultiHeadAttention extends Module {
     return { k: headsFirst(this.kNorm ? this.kNorm.forward(k) : k), v: headsFirst(v) };
   }
 
-  /** An empty decoding state of self-attention. */
-  initState(batch: number, capacity: number): MechanismState {
-    return this.mechanism.initState(this.stateShape(batch, capacity));
+  /** An empty decoding state of self-attention, in `pages` if given. */
+  initState(batch: number, capacity: number, pages: KvPages | null = null): MechanismState {
+    const { mechanism } = this;
+    if (pages && !(pages instanceof KvPages)) {
+      const remedy = 'Give a KvPages';
+      const operator = 'MultiHeadAttention.initState';
+      throw new ArgumentError('ERR_VALUE', operator, 'pages', show(pages), remedy);
+    }
+    if (pages && !mechanism.paged) {
+      throw new UnsupportedError(`${mechanism.name}: its state cannot lie in pages`, {
+        ...{ operator: 'MultiHeadAttention.initState', argument: 'pages', value: 'given' },
+        remedy: 'Leave pages out, or use mechanisms whose `paged` is true',
+      });
+    }
+    return mechanism.initState({ ...this.stateShape(batch, capacity), pages });
   }
 
   /**

@@ -1,3 +1,4 @@
+import type { KvPages } from '../../attention/index.js';
 import { checkpoint } from '../../core/autograd/index.js';
 import { ArgumentError } from '../../core/errors.js';
 import { checkOptions } from '../../core/options.js';
@@ -164,10 +165,10 @@ export class Encoder extends Module {
     return finished(this.norm, { x: mul(add(y1, y2), 0.5), delta: null });
   }
 
-  /** Empty decoding state, for stacks of causal layers. */
-  initState(batch: number, capacity: number): DecodingState {
+  /** Empty decoding state, for stacks of causal layers; keys and values lie in `pages` if given. */
+  initState(batch: number, capacity: number, pages: KvPages | null = null): DecodingState {
     const { device } = (this.layers[0] as EncoderLayer).selfAttn.inProjWeight;
-    const layers = this.layers.map((layer) => layer.initState(batch, capacity));
+    const layers = this.layers.map((layer) => layer.initState(batch, capacity, pages));
     return new DecodingState(layers, batch, capacity, device);
   }
 

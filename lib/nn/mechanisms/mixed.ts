@@ -16,7 +16,7 @@ import {
   type RotaryTurns,
   type StateShape,
 } from '../mechanism.js';
-import { mechanismFrom, registerMechanism } from './registry.js';
+import { type MechanismOptions, mechanismFrom, registerMechanism } from './registry.js';
 
 /** Some heads of a layer and what they compute. */
 export interface HeadGroup {
@@ -25,7 +25,7 @@ export interface HeadGroup {
 }
 
 /** Options of {@link MixedAttention}. */
-export interface MixedAttentionOptions {
+export interface MixedAttentionOptions extends MechanismOptions {
   /** The first heads, the next ones, and so on; together as many as the layer has. */
   groups: readonly HeadGroup[];
 }
@@ -54,14 +54,15 @@ export class MixedAttention extends Mechanism {
   override readonly cross: boolean;
   override readonly segments: boolean;
   override readonly rotates: boolean;
+  override readonly paged: boolean;
   override readonly sharedKeys: boolean;
   readonly mechanisms: readonly Mechanism[];
   readonly heads: readonly number[];
 
   constructor(options: MixedAttentionOptions) {
     super();
-    checkOptions('MixedAttention', options, ['groups']);
-    const { groups } = options;
+    checkOptions('MixedAttention', options, ['groups', 'generator']);
+    const { groups, generator } = options;
     if (!Array.isArray(groups) || groups.length === 0) {
       const remedy = 'Give a list of { heads, mechanism }';
       throw new ArgumentError('ERR_OPTION', 'MixedAttention', 'groups', show(groups), remedy);
@@ -71,7 +72,9 @@ export class MixedAttention extends Mechanism {
       checkSizes('MixedAttention', { heads: group.heads });
     }
     const parts = (groups as readonly HeadGroup[]).map(({ mechanism }) =>
-      mechanism instanceof Mechanism ? mechanism : mechanismFrom(mechanism),
+      mechanism instanceof Mechanism
+        ? mechanism
+        : mechanismFrom(mechanism, generator && { generator }),
     );
     this.mechanisms = parts;
     this.heads = groups.map(({ heads }) => heads);
@@ -84,6 +87,7 @@ export class MixedAttention extends Mechanism {
     this.cross = parts.every((part) => part.cross);
     this.segments = parts.every((part) => part.segments);
     this.rotates = parts.every((part) => part.rotates);
+    this.paged = parts.every((part) => part.paged);
     this.sharedKeys = parts.some((part) => part.sharedKeys);
     if (parts.some((part) => part.sharedKeys !== this.sharedKeys)) {
       const names = parts.map((part) => `${part.name}${part.sharedKeys ? ' (shared)' : ''}`);
@@ -191,6 +195,14 @@ class MixedState implements MechanismState {
     return this.states.reduce((n, state) => n + state.byteLength, 0);
   }
 
+  prepare(count: number): void {
+    for (const state of this.states) state.prepare?.(count);
+  }
+
+  replaying(count: number): void {
+    for (const state of this.states) state.replaying?.(count);
+  }
+
   reorder(parents: Tensor): void {
     for (const state of this.states) state.reorder(parents);
   }
@@ -206,5 +218,6 @@ class MixedState implements MechanismState {
 
 registerMechanism(
   'mixed',
-  (options) => new MixedAttention(options as unknown as MixedAttentionOptions),
+  (options, made) =>
+    new MixedAttention({ ...(options as unknown as MixedAttentionOptions), ...made }),
 );

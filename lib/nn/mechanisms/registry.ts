@@ -1,20 +1,28 @@
 import { show } from '../../core/declare.js';
 import { ArgumentError } from '../../core/errors.js';
+import type { Generator } from '../../core/generator.js';
+import { checkOptions } from '../../core/options.js';
 import type { Mechanism, MechanismConfig } from '../mechanism.js';
 
-const makers = new Map<string, (options: Record<string, unknown>) => Mechanism>();
+/** How mechanisms are made, beside their configuration. */
+export interface MechanismOptions {
+  /** Draws the initial values of mechanisms that have any. Default: the device's own. */
+  generator?: Generator;
+}
+
+type Maker = (options: Record<string, unknown>, made: MechanismOptions) => Mechanism;
+
+const makers = new Map<string, Maker>();
 
 /**
  * Makes a mechanism known by name, so that model configurations can name it.
  *
+ * @param make gets the configuration's options, and what {@link mechanismFrom} was given beside them
  * @throws ArgumentError when the name is taken
  * @example
  * registerMechanism('nearby', () => new SoftmaxAttention({ causal: true, window: 64 }));
  */
-export function registerMechanism(
-  name: string,
-  make: (options: Record<string, unknown>) => Mechanism,
-): void {
+export function registerMechanism(name: string, make: Maker): void {
   if (makers.has(name)) {
     const remedy = 'Choose another name';
     throw new ArgumentError(
@@ -31,11 +39,13 @@ export function registerMechanism(
 /**
  * A new mechanism from its configuration.
  *
+ * @param options.generator draws initial values, as centroids are
  * @throws ArgumentError for a name that is not registered and for options it does not take
  * @example
  * mechanismFrom({ name: 'softmax', causal: true });
  */
-export function mechanismFrom(config: MechanismConfig): Mechanism {
+export function mechanismFrom(config: MechanismConfig, made: MechanismOptions = {}): Mechanism {
+  checkOptions('mechanismFrom', made, ['generator']);
   const { name, ...options } = config;
   const make = makers.get(name);
   if (!make) {
@@ -47,5 +57,5 @@ export function mechanismFrom(config: MechanismConfig): Mechanism {
       `Use one of ${[...makers.keys()].map((n) => `'${n}'`).join(', ')}, or register it`,
     );
   }
-  return make(options);
+  return make(options, made);
 }

@@ -1,6 +1,7 @@
 import { decideOnce } from '../../core/autograd/index.js';
 import { zeros } from '../../core/create.js';
 import { show } from '../../core/declare.js';
+import type { DType } from '../../core/dtype.js';
 import { ArgumentError } from '../../core/errors.js';
 import { checkOptions, checkSizes } from '../../core/options.js';
 import { assign, copy, full } from '../../core/primitives.js';
@@ -26,10 +27,10 @@ import {
   type StateShape,
 } from '../mechanism.js';
 import { buffer } from '../parameter.js';
-import { registerMechanism } from './registry.js';
+import { type MechanismOptions, registerMechanism } from './registry.js';
 
 /** Options of {@link RoutingAttention}. */
-export interface RoutingAttentionOptions {
+export interface RoutingAttentionOptions extends MechanismOptions {
   heads: number;
   /** Width of a head's queries and keys. */
   dim: number;
@@ -55,14 +56,14 @@ export interface RoutingAttentionOptions {
 
 const optionNames = [
   ...['heads', 'dim', 'clusters', 'window', 'causal', 'balanced', 'sharedKeys', 'scale'],
-  ...['decay', 'commitment', 'iterations'],
+  ...['decay', 'commitment', 'iterations', 'generator'],
 ];
 
 /**
  * Attention of the Routing Transformer (Roy et al. 2021), see `routingAttention`, with centroids learned by online
  * k-means: the first batch in training gives them by Lloyd's iterations, every further one moves them
  * after it was routed, and clusters that lose their members start anew. Centroids, averages and the random state
- * are buffers: a run that is resumed continues bit for bit. In evaluation nothing moves.
+ * are buffers, drawn from `generator`: a run that is resumed continues bit for bit. In evaluation nothing moves.
  *
  * Where the layer is computed again in backward (`checkpoint`, `reversible`), tokens keep their clusters and
  * centroids move once.
@@ -85,7 +86,9 @@ export class RoutingAttention extends Mechanism {
   readonly generatorState: Tensor;
   /** i32 [1]: whether the first batch was seen. */
   readonly initialised: Tensor;
-  readonly #options: Required<Omit<RoutingAttentionOptions, 'scale'>> & { scale?: number };
+  readonly #options: Required<Omit<RoutingAttentionOptions, 'scale' | 'generator'>> & {
+    scale?: number;
+  };
   /** Where and in which version `initialised` was found to be 1. */
   #seen: { readonly storage: unknown; readonly version: number } | null = null;
   #auxiliary: Tensor | null = null;
@@ -113,12 +116,16 @@ export class RoutingAttention extends Mechanism {
     this.capturable = this.decodes;
     this.sharedKeys = sharedKeys;
     const still = { keepDtype: true };
-    this.centroids = buffer(normal([heads, clusters, dim]), still);
-    this.averageSums = buffer(zeros([heads, clusters, dim]), still);
-    this.averageCounts = buffer(zeros([heads, clusters]), still);
-    const seed = randint([2], -(2 ** 31), 2 ** 31);
-    this.generatorState = buffer(concat([seed, zeros([2], { dtype: 'i32' })], 0), still);
-    this.initialised = buffer(zeros([1], { dtype: 'i32' }), still);
+    const { generator } = options;
+    const from = generator && { generator };
+    const none = (shape: number[], dtype: DType = 'f32') =>
+      zeros(shape, { dtype, ...(generator && { device: generator.device }) });
+    this.centroids = buffer(normal([heads, clusters, dim], from), still);
+    this.averageSums = buffer(none([heads, clusters, dim]), still);
+    this.averageCounts = buffer(none([heads, clusters]), still);
+    const seed = randint([2], -(2 ** 31), 2 ** 31, from);
+    this.generatorState = buffer(concat([seed, none([2], 'i32')], 0), still);
+    this.initialised = buffer(none([1], 'i32'), still);
   }
 
   forward(q: Tensor, k: Tensor, v: Tensor, context: MechanismContext = {}): Tensor {
@@ -237,6 +244,6 @@ export class RoutingAttention extends Mechanism {
   }
 }
 
-registerMechanism('routing', (options) => {
-  return new RoutingAttention(options as unknown as RoutingAttentionOptions);
+registerMechanism('routing', (options, made) => {
+  return new RoutingAttention({ ...(options as unknown as RoutingAttentionOptions), ...made });
 });

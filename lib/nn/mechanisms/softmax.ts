@@ -3,8 +3,11 @@ import {
   attention,
   attentionDecode,
   KvCache,
+  type PagedKvCache,
 } from '../../attention/index.js';
 import { show } from '../../core/declare.js';
+import { ArgumentError, OutOfMemoryError, UnsupportedError } from '../../core/errors.js';
+import { isCapturing } from '../../core/graph.js';
 import { checkOptions } from '../../core/options.js';
 import type { Tensor } from '../../core/tensor.js';
 import { permute } from '../../core/views.js';
@@ -59,6 +62,7 @@ export class SoftmaxAttention extends Mechanism {
   override readonly cross = true;
   override readonly segments: boolean = true;
   override readonly rotates: boolean;
+  override readonly paged: boolean;
   override readonly random: boolean;
   readonly #options: SoftmaxAttentionOptions;
 
@@ -71,6 +75,7 @@ export class SoftmaxAttention extends Mechanism {
     this.causality = options.causal ? 'causal' : 'full';
     this.decodes = this.causality === 'causal';
     this.capturable = this.decodes;
+    this.paged = this.decodes;
     this.rotates = !options.rotary;
     this.random = dropout > 0;
     if (options.rotary) checkOptions('SoftmaxAttention.rotary', options.rotary, rotaryNames);
@@ -102,9 +107,10 @@ export class SoftmaxAttention extends Mechanism {
   override initState(shape: StateShape): MechanismState {
     if (!this.decodes) return super.initState(shape);
     const { batch, kvHeads: heads, keyDim: headDim, valueDim, capacity, dtype, device } = shape;
-    return new CacheState(
-      new KvCache({ batch, heads, capacity, headDim, valueDim, dtype, device }),
-    );
+    const rows = { heads, headDim, valueDim, dtype, device };
+    return shape.pages
+      ? new PagedState(shape.pages.cacheFor(this, batch, capacity, rows))
+      : new CacheState(new KvCache({ batch, capacity, ...rows }));
   }
 
   override step(
@@ -114,11 +120,11 @@ export class SoftmaxAttention extends Mechanism {
     state: MechanismState,
     turns: RotaryTurns | null = null,
   ): Tensor {
-    if (!(state instanceof CacheState)) return super.step(q, k, v, state);
-    const { cache } = state;
+    if (!(state instanceof CacheState || state instanceof PagedState))
+      return super.step(q, k, v, state);
     const turned = this.#turns(q) ?? turns;
-    const queries = turned ? cache.append(k, v, { rotary: rotaryOf(q, turned) }) : q;
-    if (!turned) cache.append(k, v);
+    const queries = state.append(k, v, turned && rotaryOf(q, turned)) ?? q;
+    const { cache } = state;
     const { scale, window, softcap } = this.#options;
     return attentionDecode(queries, cache, {
       ...(scale !== undefined && { scale }),
@@ -175,6 +181,11 @@ export class SoftmaxAttention extends Mechanism {
 class CacheState implements MechanismState {
   constructor(readonly cache: KvCache) {}
 
+  /** Takes in new tokens; the rotated queries, where there is something to rotate. */
+  append(k: Tensor, v: Tensor, rotary: Rotary | null): Tensor | null {
+    return this.cache.append(k, v, rotary ? { rotary } : {});
+  }
+
   get byteLength(): number {
     return this.cache.keys.byteLength + this.cache.values.byteLength;
   }
@@ -192,12 +203,80 @@ class CacheState implements MechanismState {
   }
 }
 
+/** The same in pages that other states take from too. */
+class PagedState implements MechanismState {
+  /** Tokens of the next step, if room was made for them. */
+  #prepared = 0;
+
+  constructor(readonly cache: PagedKvCache) {}
+
+  prepare(count: number): void {
+    this.replaying(count);
+    this.#prepared = count;
+  }
+
+  replaying(count: number): void {
+    try {
+      this.cache.advance(count);
+    } catch (cause) {
+      if (!(cause instanceof OutOfMemoryError)) throw cause;
+      throw new OutOfMemoryError(
+        `SoftmaxAttention.step: no page is free for ${count} further tokens after ${this.cache.lengthOf(0)}`,
+        {
+          ...{ operator: 'SoftmaxAttention.step', argument: 'pages', cause },
+          value: `${this.cache.freePages} of ${this.cache.keys.dim(0)} free`,
+          remedy:
+            'Dispose of another state, or end another generation, which gives its pages back; or make the KvPages with more pages',
+        },
+      );
+    }
+  }
+
+  append(k: Tensor, v: Tensor, rotary: Rotary | null): Tensor | null {
+    const tokens = k.dim(2);
+    if (this.#prepared === 0) {
+      if (isCapturing()) {
+        throw new UnsupportedError('SoftmaxAttention.step: pages cannot be taken in a recording', {
+          ...{ operator: 'SoftmaxAttention.step', argument: 'state', value: 'not prepared' },
+          remedy: 'Call prepare(1) of the state before device.capture',
+        });
+      }
+      this.replaying(tokens);
+    } else if (this.#prepared !== tokens) {
+      const remedy = `Room was made for ${this.#prepared}`;
+      throw new ArgumentError('ERR_SHAPE', 'SoftmaxAttention.step', 'k', show(k), remedy);
+    }
+    this.#prepared = 0;
+    return this.cache.write(k, v, rotary ? { rotary } : {});
+  }
+
+  get byteLength(): number {
+    const { keys, values, heldPages } = this.cache;
+    return ((keys.byteLength + values.byteLength) / keys.dim(0)) * heldPages;
+  }
+
+  reorder(parents: Tensor): void {
+    this.cache.reorder([...(parents.dataSync() as Int32Array)]);
+  }
+
+  reset(): void {
+    this.cache.truncate(0);
+    this.#prepared = 0;
+  }
+
+  dispose(): void {
+    this.cache.dispose();
+  }
+}
+
 const optionNames = ['causal', 'scale', 'window', 'softcap', 'dropout', 'rotary'];
 const rotaryNames = ['dim', 'base', 'interleaved'];
 
 registerMechanism('softmax', (options) => new SoftmaxAttention(options));
 
-function rotaryOf(queries: Tensor, { dim, base, interleaved }: RotaryTurns) {
+type Rotary = RotaryTurns & { readonly queries: Tensor };
+
+function rotaryOf(queries: Tensor, { dim, base, interleaved }: RotaryTurns): Rotary {
   return { dim, base, interleaved, queries };
 }
 
