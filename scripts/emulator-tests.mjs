@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
-import { instrument, sanitize } from './support/emulated-flags.mjs';
+import { instrument, sanitize, showCopies } from './support/emulated-flags.mjs';
 import { main, root } from './support/native-build.mjs';
 import { BuildProblem, findToolchain } from './support/toolchain.mjs';
 
@@ -100,7 +100,10 @@ function compile(compiler, { object, args }) {
 async function compileAll(compiler, all) {
   const queue = all.filter((job) => !existsSync(job.object));
   const worker = async () => {
-    for (let job = queue.shift(); job; job = queue.shift()) await compile(compiler, job);
+    for (let job = queue.shift(); job; job = queue.shift()) {
+      await compile(compiler, job);
+      if (job.args.includes('-fsanitize=thread')) showCopies(compiler, job.object);
+    }
   };
   await Promise.all(Array.from({ length: availableParallelism() }, worker));
   return queue.length;

@@ -3,7 +3,7 @@
 // fails on spills, on the messages that mean serialised wgmma (C7505, C7508, C7510 to C7519), and on
 // more kernels than a build in minutes can have. Kernels whose body an architecture leaves out do not
 // count there and are not in the table. With --release the same for the other architectures of a
-// release, whose table is registers-release.json beside it.
+// release, whose table is registers-release.json beside it, and where a few bytes may be spilled.
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
@@ -26,6 +26,9 @@ const others = RELEASE_ARCHITECTURES.filter(
 );
 const TARGETS = release ? others : DEFAULT_ARCHITECTURES;
 const BUDGET = 250; // kernels per target
+// Bytes that a kernel may spill. Forward attention at 128 dimensions does on sm_100 and sm_120: 255
+// registers are all there are.
+const MOST_SPILLED = release ? 80 : 0;
 const EMPTY = 4; // registers of a kernel without a body: none has fewer, no other so few
 const SERIALISED = /C75(?:05|08|1\d)/;
 const table = path.join(
@@ -94,11 +97,13 @@ async function examine(toolkit, file) {
   if (status !== 0) return { kernels: [], problems: [`${file} does not compile:\n${text}`] };
   const kernels = parse(text);
   const serialised = text.split('\n').filter((line) => SERIALISED.test(line));
-  const spilling = kernels.filter((kernel) => kernel.spills > 0);
+  const spilling = kernels.filter((kernel) => kernel.spills > MOST_SPILLED);
   for (const target of TARGETS) {
     const own = kernels.filter((kernel) => kernel.target === target);
     const most = Math.max(0, ...own.map((kernel) => kernel.registers));
-    console.log(`${file}  sm_${target}  ${own.length} kernels, at most ${most} registers`);
+    const spilled = own.reduce((sum, kernel) => sum + kernel.spills, 0);
+    const spills = spilled > 0 ? `, ${spilled} bytes spilled` : '';
+    console.log(`${file}  sm_${target}  ${own.length} kernels, at most ${most} registers${spills}`);
   }
   return {
     kernels,

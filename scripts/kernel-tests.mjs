@@ -14,7 +14,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { cudaOptions } from './support/cuda-toolkit.mjs';
-import { instrument, sanitize } from './support/emulated-flags.mjs';
+import { instrument, sanitize, showCopies } from './support/emulated-flags.mjs';
 import { main, root } from './support/native-build.mjs';
 import { BuildProblem, findToolchain } from './support/toolchain.mjs';
 
@@ -160,6 +160,7 @@ function compile(compiler, file, flags) {
   if (existsSync(object)) return object;
   const result = run(compiler, [...flags, '-x', 'c++', '-c', file, '-o', object]);
   if (result.status !== 0) throw new BuildProblem(`${file} does not compile:\n${result.stderr}`);
+  if (flags.includes('-fsanitize=thread')) showCopies(compiler, object);
   return object;
 }
 

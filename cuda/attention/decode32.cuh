@@ -113,8 +113,12 @@ __global__ void __launch_bounds__(Tile::kThreads) attentionDecode32(DecodeArgume
       }
     }
     float value[kKeys][kEach];
+    const auto loadValues = [&] {
 #pragma unroll
-    for (int c = 0; c < kKeys; ++c) loadRow(value[c], p.v, p.valueDim, c);
+      for (int c = 0; c < kKeys; ++c) loadRow(value[c], p.v, p.valueDim, c);
+    };
+    constexpr bool kLate = kLeanCode && kDim == 256;
+    if constexpr (!kLate) loadValues();  // they come while scores are computed
 
     transposedSum(scores);
     float s = scores[0];
@@ -135,6 +139,7 @@ __global__ void __launch_bounds__(Tile::kThreads) attentionDecode32(DecodeArgume
     }
     const float weight = ptx::exp2Approx(fmaf(s, p.score.factor, -state.base()));
     state.sum += weight;
+    if constexpr (kLate) loadValues();
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
 #pragma unroll

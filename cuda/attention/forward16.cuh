@@ -20,8 +20,8 @@ struct ForwardTile {
   static constexpr int kRowTiles = kTerms ? 1 : 2;
   static constexpr int kRows = 16 * kRowTiles * kWarps;
   static constexpr int kKeys = kDim <= 128 ? 64 : 32;
-  using Queries =
-      std::conditional_t<kDim == 64, HeldRows<T, kDim, kRowTiles>, SharedRows<T, kDim, kRowTiles>>;
+  using Queries = std::conditional_t<kDim == 64 && !kLeanCode, HeldRows<T, kDim, kRowTiles>,
+                                     SharedRows<T, kDim, kRowTiles>>;
   static constexpr int kSharedBytes = (kRows + 2 * kKeys) * kDim * static_cast<int>(sizeof(T));
 };
 

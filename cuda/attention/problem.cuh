@@ -13,6 +13,14 @@
 
 namespace longspan::cuda {
 
+// Kernels whose code for sm_80 and sm_90a just fits into the registers need a few more on later
+// GPUs, and take a leaner form there instead of spilling.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+inline constexpr bool kLeanCode = true;
+#else
+inline constexpr bool kLeanCode = false;
+#endif
+
 // A tensor as [B, H, tokens, dim], strides in elements.
 struct Operand {
   void* data = nullptr;

@@ -79,7 +79,12 @@ struct HeldRows {
 // ...or read from shared memory whenever they are needed.
 template <class T, int kDim, int kRowTiles>
 struct SharedRows {
-  static constexpr int kUnroll = 2;  // registers are short where rows are not held
+  // Registers are short where rows are not held, most of all for sm_90 without its features.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ == 900 && !LONGSPAN_SM90A
+  static constexpr int kUnroll = 1;
+#else
+  static constexpr int kUnroll = 2;
+#endif
   const T* tile;
   int row;
   __device__ __forceinline__ void load(const T* t, int r) { tile = t, row = r; }

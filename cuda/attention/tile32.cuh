@@ -48,7 +48,7 @@ __device__ __forceinline__ void loadTile32(float* tile, const Source& source, in
 template <int kDim, int kColumns>
 __device__ __forceinline__ void multiplyByRows32(float (&s)[kThreadRows][kColumns], const float* a,
                                                  const float* b, int y, int x) {
-#pragma unroll 4
+#pragma unroll(kLeanCode ? 2 : 4)
   for (int d = 0; d < kDim; d += 4) {
     Vector<float, 4> left[kThreadRows], right[kColumns];
 #pragma unroll

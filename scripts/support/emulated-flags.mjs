@@ -1,4 +1,5 @@
 // How programs on the emulator are compiled outside of the addon.
+import { spawnSync } from 'node:child_process';
 import { BuildProblem } from './toolchain.mjs';
 
 /** Flags of kernel files, which let the emulator see every load and store; the same as in CMakeLists.txt. */
@@ -6,6 +7,20 @@ export function instrument(compiler) {
   return compiler.includes('clang')
     ? ['-fsanitize=thread', '-mllvm', '-tsan-instrument-func-entry-exit=0']
     : ['-fsanitize=thread', '--param=tsan-instrument-func-entry-exit=0', '-Wno-tsan'];
+}
+
+/**
+ * Clang before 15 leaves copies of whole structs in an instrumented file to the C library, where the
+ * emulator would not see them: they go to its hooks.
+ */
+export function showCopies(compiler, object) {
+  if (!compiler.includes('clang')) return;
+  const names = ['memcpy', 'memmove', 'memset'];
+  const renamed = names.flatMap((name) => ['--redefine-sym', `${name}=__tsan_${name}`]);
+  const result = spawnSync('objcopy', [...renamed, object], { encoding: 'utf8' });
+  if (result.status !== 0) {
+    throw new BuildProblem(`objcopy of ${object}: ${result.error?.message ?? result.stderr}`);
+  }
 }
 
 const KINDS = ['undefined', 'address', 'address,undefined'];
