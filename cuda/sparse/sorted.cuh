@@ -23,6 +23,7 @@ struct SortedSide {
   const int32_t* group = nullptr;  // [B, H, R slots], where only a group's own is seen
   // [B, H, R, rows], where duplicates are corrected: of queries the first slot of keys that the row
   // meets in a round, and how many; of keys their slot, without a count.
+  // With `group` of its own slots are counted with a gap after each group (sorted_plan.cu).
   const int32_t *first = nullptr, *count = nullptr;
   int slots = 0;  // of a round
   int rows = 0;
@@ -40,8 +41,9 @@ enum class SortedDuplicate : int { counted, corrected, sameRound };
 struct Sorted {
   SortedSide queries, keys;
   int rounds = 1;
-  int round = 0;  // of this launch
-  int wrap = 0;   // of pattern `global`: slots until the first comes again
+  int round = 0;   // of this launch
+  int wrap = 0;    // of pattern `global`: slots until the first comes again
+  int around = 0;  // the same where duplicates are counted; 0 where no pair is seen around the ends
   bool causal = false;
   float self = 0;             // added to the logit of a pair of one position, base 2
   bool replacesSelf = false;  // whose product is then left out
@@ -178,7 +180,8 @@ __device__ __forceinline__ void addSortedTerms(const Sorted& sorted, const Queri
   });
   if (sorted.duplicates != SortedDuplicate::counted) {
     uint32_t counts[8] = {};  // of four pairs each
-    const bool crosses = sorted.wrap != 0 && sorted.duplicates == SortedDuplicate::corrected;
+    const bool crosses =
+        sorted.wrap != 0 && sorted.duplicates == SortedDuplicate::corrected && !ownGroup;
 #pragma unroll 1
     for (int r = 0; r < sorted.rounds; ++r) {
 #pragma unroll 1
@@ -187,7 +190,7 @@ __device__ __forceinline__ void addSortedTerms(const Sorted& sorted, const Queri
         forEach([&](float&, int i, int j) {
           const auto distance =
               static_cast<uint32_t>(keys.first(s, j)) - static_cast<uint32_t>(queries.first(r, i));
-          const bool seen = min(distance, distance + static_cast<uint32_t>(sorted.wrap)) <
+          const bool seen = min(distance, distance + static_cast<uint32_t>(sorted.around)) <
                             static_cast<uint32_t>(queries.count(r, i));
           counts[pair / 4] += seen ? 1u << 8 * (pair % 4) : 0u;
           ++pair;

@@ -9,6 +9,8 @@
 // Bytes: 4 read, 12 written per slot, 4 to 12 more scattered by position, some 2 log2(G) + 2
 // log2(M) reads, mostly of cached lines. Predicted for an H200, 65536 tokens, 8 heads, 4 rounds: 60
 // us, some 2 % of the forward pass. Right on an H200; times: bench/results/nvidia-h200.json.
+#include <limits>
+
 #include "cuda/sparse/sorted_plan.cuh"
 
 namespace longspan::cuda {
@@ -23,6 +25,7 @@ struct SortedPlanArguments {
   int heads, headsOfEntry, rounds, groups, querySlots, keySlots, queries, keys;
   ops::SortedPattern pattern;
   int64_t chunk, back, forward, window;  // clamped to kUnbounded
+  int gap, around;                       // see CountedSlots
   bool causal;
   float *lse, *roundLse;
 };
@@ -114,9 +117,7 @@ __device__ __forceinline__ void planSortedQuery(const SortedPlanArguments& a, in
   if (to.group != nullptr) to.group[at] = p.round * a.groups + p.group;
   if (to.first == nullptr || p.row < 0) return;
   const int64_t place = p.line * a.queries + p.row;
-  const bool around = a.pattern == ops::SortedPattern::global && seen.begin < 0;
-  const int64_t wrap = (int64_t{a.rounds} * a.querySlots + a.chunk - 1) / a.chunk * a.chunk;
-  to.first[place] = seen.begin + (around ? static_cast<int>(wrap) : 0);
+  to.first[place] = seen.begin + (seen.begin < 0 ? a.around : 0) + p.group * a.gap;
   to.count[place] = seen.end - seen.begin;
 }
 
@@ -126,7 +127,7 @@ __device__ __forceinline__ void planSortedKey(const SortedPlanArguments& a, int6
   to.position[at] = p.row;
   if (to.group != nullptr) to.group[at] = p.round * a.groups + p.group;
   if (to.first != nullptr && p.row >= 0) {
-    to.first[p.line * a.keys + p.row] = p.round * a.keySlots + p.entry;
+    to.first[p.line * a.keys + p.row] = p.round * a.keySlots + p.entry + p.group * a.gap;
   }
 }
 
@@ -170,9 +171,41 @@ __global__ void __launch_bounds__(256)
 
 int64_t sortedHeads(const ops::SortedAttentionProblem& p) { return p.batch() * p.queryHeads(); }
 
+int64_t bounded(int64_t x) { return std::min<int64_t>(x, kUnbounded); }
+
 int sortedWrap(const ops::SortedAttentionProblem& p) {
   return p.isGlobal() ? static_cast<int>(p.chunks() * p.chunk) : 0;
 }
+
+// How slots are numbered to count in how many ways a pair is seen: query i sees key j in a round
+// when (slot of j - first slot of i) < count, unsigned, or when that plus `around` is. Where only
+// pairs of one group are seen, a gap after each group keeps the others further away than any count.
+struct CountedSlots {
+  int64_t gap = 0;
+  int around = 0;
+
+  explicit CountedSlots(const ops::SortedAttentionProblem& p) {
+    if (!p.isGlobal() || !p.corrects()) return;
+    around = sortedWrap(p);
+    if (!p.sameGroup) return;
+    // Slots of one round, of which there are `slots`, are less than `slots` apart, and a first slot
+    // is less than `seen` before its query's.
+    const int64_t slots = p.queryEntries(), wrap = around;
+    const int64_t seen =
+        std::min(bounded(p.back) + 1 + bounded(p.forward), p.chunks()) * bounded(p.chunk);
+    gap = 2 * wrap;
+    if (seen < wrap && seen + slots > wrap) return;  // its own round, around the ends
+    around = 0;
+    const bool shared =
+        p.queryOrder.base == p.keyOrder.base && p.queryOrder.offset == p.keyOrder.offset &&
+        p.queryOffsets.base == p.keyOffsets.base && p.queryOffsets.offset == p.keyOffsets.offset;
+    // In one order later groups have later slots.
+    gap = shared ? seen : seen + slots;
+  }
+  bool fits(const ops::SortedAttentionProblem& p) const {
+    return p.groups() * gap + 2 * int64_t{sortedWrap(p)} <= std::numeric_limits<int32_t>::max();
+  }
+};
 
 }  // namespace
 
@@ -204,7 +237,7 @@ SortedPlan::SortedPlan(const ops::SortedAttentionProblem& p, bool backward, Piec
 
 Status makePlan(const ops::SortedAttentionProblem& p, const SortedPlan& plan, float* lse,
                 float* roundLse, cudaStream_t stream) {
-  const auto bound = [](int64_t x) { return std::min<int64_t>(x, kUnbounded); };
+  const CountedSlots counted(p);
   SortedPlanArguments a{p.queryOrder.data<int32_t>(),
                         p.keyOrder.data<int32_t>(),
                         p.queryOffsets.data<int32_t>(),
@@ -221,10 +254,12 @@ Status makePlan(const ops::SortedAttentionProblem& p, const SortedPlan& plan, fl
                         static_cast<int>(p.queries()),
                         static_cast<int>(p.keys()),
                         p.pattern,
-                        std::max<int64_t>(bound(p.chunk), 1),
-                        bound(p.back),
-                        bound(p.forward),
-                        bound(p.window),
+                        std::max<int64_t>(bounded(p.chunk), 1),
+                        bounded(p.back),
+                        bounded(p.forward),
+                        bounded(p.window),
+                        static_cast<int>(counted.gap),
+                        counted.around,
                         p.causal,
                         lse,
                         roundLse};
@@ -268,6 +303,7 @@ Sorted sortedOf(const ops::SortedAttentionProblem& p, const SortedPlan& plan, bo
   s.keys = side(plan.keys, p.keyEntries(), p.keys());
   s.rounds = static_cast<int>(p.rounds());
   s.wrap = sortedWrap(p);
+  s.around = CountedSlots(p).around;
   s.causal = p.isGlobal() && p.causal;
   s.replacesSelf = p.self == ops::SortedSelf::lastResort;
   if (p.self == ops::SortedSelf::hidden) {
@@ -307,12 +343,14 @@ Status checkSorted(const ops::SortedAttentionProblem& p) {
                   "Use at most 128 on a GPU, or the CPU");
   }
   if (!p.corrects()) return {};
-  if (p.sameGroup) {
-    return Status(Code::unsupported, "duplicates", "corrected in pattern 'global' with sameGroup",
-                  "Use pattern 'chunk', which shows groups alone, or the CPU");
+  if (!CountedSlots(p).fits(p)) {
+    return Status(Code::unsupported, "duplicates",
+                  "corrected over " + std::to_string(p.groups()) +
+                      " groups in pattern 'global' with sameGroup",
+                  "Use pattern 'chunk', which shows groups alone, fewer groups, or the CPU");
   }
   // What fits into shared memory, and ways to see a pair into a byte.
-  const int64_t most = p.isGlobal() ? 15 : 32;
+  const int64_t most = p.isGlobal() && !p.sameGroup ? 15 : 32;
   if (p.rounds() <= most) return {};
   return Status(Code::unsupported, "duplicates", "corrected over " + std::to_string(p.rounds()),
                 "Use at most " + std::to_string(most) +

@@ -322,6 +322,17 @@ std::vector<Case> cases() {
     all.push_back(c);
     c.duplicates = SortedDuplicates::counted, c.sameGroup = true, c.causal = false;
     all.push_back(c);
+    c.duplicates = SortedDuplicates::sameRound;
+    all.push_back(c);
+    c.duplicates = SortedDuplicates::corrected, c.self = SortedSelf::lastResort, c.penalty = 1e5;
+    all.push_back(c);
+    c.causal = true, c.d = 96, c.forward = 1, c.self = SortedSelf::hidden;
+    all.push_back(c);
+    // Its own round around the ends, and a whole ring.
+    c.n = c.m = 70, c.rounds = 2, c.groups = 2, c.back = 4, c.chunk = 20, c.causal = false;
+    all.push_back(c);
+    c.back = 9;
+    all.push_back(c);
   }
   return all;
 }

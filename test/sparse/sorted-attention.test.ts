@@ -19,6 +19,7 @@ import { Random } from '../support/random.js';
 import {
   checkSorted,
   randomGroups,
+  ringCases,
   sortedCase,
   sortedData,
   sortedInputs,
@@ -61,6 +62,7 @@ describe.each(dtypes)('sorted attention against its twin in %s', (dtype) => {
         checkSorted(sortedCase(45, { ...c, selfPenalty: 100, duplicates, sameGroup }), dtype);
       }
     }
+    for (const one of ringCases()) checkSorted(one, dtype);
     checkSorted(sortedCase(45, { ...c, b: 2, lengths: [45, 20], selfPenalty: 100 }), dtype);
     checkSorted(sortedCase(20, { pattern: 'global', chunk: 16, back: 1, forward: 1 }), dtype);
   });

@@ -1,5 +1,5 @@
 import { describeCuda } from '../support/devices.js';
-import { checkSorted, randomGroups, sortedCase } from './sorted-case.js';
+import { checkSorted, randomGroups, ringCases, sortedCase } from './sorted-case.js';
 
 describeCuda('sorted attention on a GPU against its twin', () => {
   const check = (c: Parameters<typeof checkSorted>[0]) => checkSorted(c, 'f32', 'cuda');
@@ -38,7 +38,10 @@ describeCuda('sorted attention on a GPU against its twin', () => {
     for (const duplicates of ['counted', 'corrected', 'sameRound'] as const) {
       check(sortedCase(45, { ...c, selfPenalty: 100, duplicates }));
     }
-    check(sortedCase(45, { ...c, selfPenalty: 1e5, sameGroup: true }));
+    for (const duplicates of ['counted', 'corrected', 'sameRound'] as const) {
+      check(sortedCase(45, { ...c, selfPenalty: 1e5, sameGroup: true, duplicates }));
+    }
+    for (const one of ringCases()) check(one);
     check(sortedCase(45, { ...c, b: 2, lengths: [45, 20], selfPenalty: 100 }));
     check(sortedCase(20, { pattern: 'global', chunk: 16, back: 1, forward: 1 }));
   });
@@ -50,7 +53,9 @@ describeCuda('sorted attention on a GPU against its twin', () => {
     expect(() => check(sortedCase(8, { rounds: 33, duplicates: 'corrected' }))).toThrow(
       /corrected over 33\. Use at most 32 rounds/,
     );
-    const c = { pattern: 'global', duplicates: 'corrected', sameGroup: true } as const;
-    expect(() => check(sortedCase(8, c))).toThrow(/with sameGroup\. Use pattern 'chunk'/);
+    const c = { pattern: 'global', duplicates: 'corrected' } as const;
+    expect(() => check(sortedCase(8, { ...c, rounds: 16 }))).toThrow(/Use at most 15 rounds/);
+    const many = { ...c, groups: 3000, sameGroup: true, chunk: 1 << 20 };
+    expect(() => check(sortedCase(8, many))).toThrow(/3000 groups.* Use pattern 'chunk'/);
   });
 });

@@ -73,7 +73,7 @@ struct SortedPairs {
     for (int64_t g = 0; g < p.groups(); ++g) {
       if (p.isGlobal()) {
         for (int64_t s = round.queries(g).begin; s < round.queries(g).end; ++s)
-          globalRow(round.queryOrder[s], r, f);
+          globalRow(round.queryOrder[s], r, s, f);
         continue;
       }
       round.forEachQuery(g, [&](int64_t s, Places seen) {
@@ -84,10 +84,10 @@ struct SortedPairs {
 
  private:
   template <class F>
-  void globalRow(int64_t i, int64_t r, F&& f) const {
+  void globalRow(int64_t i, int64_t r, int64_t place, F&& f) const {
     if (i >= length) return;
     const int64_t rounds = p.rounds(), entries = p.keyEntries(), all = rounds * entries;
-    const SeenChunks seen(p, places.low[i * rounds + r]);
+    const SeenChunks seen(p, (r * entries + place) / p.chunk);
     for (int64_t n = 0; n < seen.count; ++n) {
       const int64_t first = seen.at(n, p.chunks()) * p.chunk;
       for (int64_t t = first; t < std::min(all, first + p.chunk); ++t) {

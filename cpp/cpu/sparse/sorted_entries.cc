@@ -48,7 +48,7 @@ void fillSortedChunks(const ops::SortedAttentionProblem& p, const SortedRound& r
     const Places queries = round.queries(g), keys = round.keys(g);
     for (int64_t s = queries.begin; s < queries.end; ++s) {
       const int64_t at = round.queryOrder[s] * rounds + r;
-      places.low[at] = static_cast<int32_t>((first + s) / p.chunk);
+      places.low[at] = static_cast<int32_t>(SeenChunks(p, (first + s) / p.chunk).first);
       places.span[at] = static_cast<int32_t>(g);
     }
     for (int64_t s = keys.begin; s < keys.end; ++s) {
@@ -70,8 +70,8 @@ Status prepareOrders(const ops::SortedAttentionProblem& p, int32_t* places, Cont
     const int64_t b = item / heads, h = item % heads;
     const SortedPlaces at(p, places, b, h);
     if (SortedPlaces::needed(p)) {
-      std::fill_n(at.key, rounds * p.keys(), -1);
-      std::fill_n(at.low, rounds * p.queries(), p.isGlobal() ? -1 : 0);
+      std::fill_n(at.key, rounds * p.keys(), p.isGlobal() ? SortedPlaces::kNoKey : -1);
+      std::fill_n(at.low, rounds * p.queries(), p.isGlobal() ? SortedPlaces::kNoQuery : 0);
       std::fill_n(at.span, rounds * p.queries(), 0);
     }
     std::vector<bool> listed;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 
 #include "cpp/ops/sparse/sorted_attention.h"
 
@@ -76,10 +77,16 @@ struct SeenChunks {
 // [position][round].
 //
 // Intervals: key j is seen by query i in a round when key[j] - low[i] < span[i], unsigned; -1 and
-// an empty span where the round does not list the position. Pattern `global`: key is a chunk, low
-// that of the query, and the groups are beside them.
+// an empty span where the round does not list the position. Pattern `global`: key is a chunk and
+// low the first chunk that the query sees; round s of j is seen from round r of i when key[j] -
+// low[i], unsigned, or that plus all chunks, is below SeenChunks' count. The groups are in span and
+// keyGroup.
 struct SortedPlaces {
   int32_t *key, *low, *span, *keyGroup;
+
+  // Chunks where a round does not list a position: far from all others, and from each other.
+  static constexpr int32_t kNoKey = -3 * (1 << 29);
+  static constexpr int32_t kNoQuery = std::numeric_limits<int32_t>::min();
 
   static bool needed(const ops::SortedAttentionProblem& p) { return p.corrects() || p.isGlobal(); }
   // Of one head.
@@ -99,19 +106,18 @@ struct SortedPlaces {
 inline bool seesGlobally(const ops::SortedAttentionProblem& p, const SortedPlaces& places,
                          int64_t i, int64_t r, int64_t j, int64_t s) {
   const int64_t rounds = p.rounds();
-  const int32_t own = places.low[i * rounds + r], other = places.key[j * rounds + s];
-  if (own < 0 || other < 0) return false;
   if (p.sameGroup && (r != s || places.span[i * rounds + r] != places.keyGroup[j * rounds + s])) {
     return false;
   }
-  const SeenChunks seen(p, own);
-  return (other - seen.first + p.chunks()) % p.chunks() < seen.count;
+  const auto distance = static_cast<uint32_t>(places.key[j * rounds + s]) -
+                        static_cast<uint32_t>(places.low[i * rounds + r]);
+  return std::min(distance, distance + static_cast<uint32_t>(p.chunks())) <
+         static_cast<uint32_t>(SeenChunks(p, 0).count);
 }
 
-// What is subtracted from the logit of a pair: log N_ij.
-inline double logDuplicates(const ops::SortedAttentionProblem& p, const SortedPlaces& places,
-                            int64_t i, int64_t j) {
-  if (!p.corrects()) return 0;
+// N_ij, of pattern `global` as `duplicates` has it.
+inline int64_t countDuplicates(const ops::SortedAttentionProblem& p, const SortedPlaces& places,
+                               int64_t i, int64_t j) {
   const int64_t rounds = p.rounds();
   int64_t count = 0;
   if (!p.isGlobal()) {
@@ -120,7 +126,7 @@ inline double logDuplicates(const ops::SortedAttentionProblem& p, const SortedPl
                             static_cast<uint32_t>(places.low[i * rounds + r]);
       count += distance < static_cast<uint32_t>(places.span[i * rounds + r]);
     }
-    return std::log(static_cast<double>(count));
+    return count;
   }
   const bool sameRound = p.duplicates == ops::SortedDuplicates::sameRound;
   for (int64_t r = 0; r < rounds; ++r) {
@@ -128,7 +134,15 @@ inline double logDuplicates(const ops::SortedAttentionProblem& p, const SortedPl
       if (r == s || !sameRound) count += seesGlobally(p, places, i, r, j, s);
     }
   }
-  return std::log(static_cast<double>(count) + (sameRound ? 1e-9 : 0));
+  return count;
+}
+
+// What is subtracted from the logit of a pair: log N_ij.
+inline double logDuplicates(const ops::SortedAttentionProblem& p, const SortedPlaces& places,
+                            int64_t i, int64_t j) {
+  if (!p.corrects()) return 0;
+  const double least = p.duplicates == ops::SortedDuplicates::sameRound ? 1e-9 : 0;
+  return std::log(static_cast<double>(countDuplicates(p, places, i, j)) + least);
 }
 
 // Checks the orders and fills in the places of all heads (`places` may be null where none are

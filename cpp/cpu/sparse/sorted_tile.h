@@ -39,13 +39,12 @@ struct SortedLanes {
   // Vectors that hold a query.
   int vectors() const { return static_cast<int>((rows + kLanes - 1) / kLanes); }
 
-  // `seen` of place s: low and span, as SortedPlaces has them.
   void start(const ops::SortedAttentionProblem& p, const SortedPlaces& places,
              const int32_t* positions, int64_t count) {
     rows = count;
     order = positions;
     for (int64_t i = 0; i < kSortedWidth; ++i) position[i] = i < rows ? positions[i] : -1;
-    if (!p.corrects() || p.isGlobal()) return;
+    if (!p.corrects()) return;
     const int64_t rounds = p.rounds();
     for (int64_t i = 0; i < kSortedWidth; ++i) {
       for (int64_t r = 0; r < rounds; ++r) {
@@ -80,9 +79,17 @@ struct GlobalKeys {
 class SortedTerms {
  public:
   explicit SortedTerms(const ops::SortedAttentionProblem& p) : p_(p) {
-    minusLog_.resize(static_cast<size_t>(p.rounds()) + 1, 0.0f);
-    for (int64_t n = 1; n <= p.rounds(); ++n) {
-      minusLog_[static_cast<size_t>(n)] = static_cast<float>(-std::log2(static_cast<double>(n)));
+    const bool sameRound = p.duplicates == ops::SortedDuplicates::sameRound;
+    crosses_ = p.isGlobal() && !sameRound && !p.sameGroup;
+    if (p.isGlobal()) {
+      chunks_ = static_cast<int32_t>(p.chunks());
+      seenChunks_ = static_cast<int32_t>(SeenChunks(p, 0).count);
+    }
+    const int64_t most = crosses_ ? p.rounds() * p.rounds() : p.rounds();
+    minusLog_.resize(static_cast<size_t>(most) + 1, 0.0f);
+    for (int64_t n = sameRound ? 0 : 1; n <= most; ++n) {
+      minusLog_[static_cast<size_t>(n)] =
+          static_cast<float>(-std::log2(static_cast<double>(n) + (sameRound ? 1e-9 : 0)));
     }
     self_ = p.self == ops::SortedSelf::hidden     ? -std::numeric_limits<float>::infinity()
             : p.self == ops::SortedSelf::ordinary ? 0.0f
@@ -134,15 +141,14 @@ class SortedTerms {
   }
   // What is added to the pair of position i with itself, to the bit.
   float addedToSelf(const SortedPlaces& places, int64_t i) const {
-    const double duplicates = logDuplicates(p_, places, i, i);
-    if (p_.isGlobal()) return static_cast<float>(-kLog2E * duplicates) + self_;
-    return minusLog_[static_cast<size_t>(std::lround(std::exp(duplicates)))] + self_;
+    if (!p_.corrects()) return self_;
+    return minusLog_[static_cast<size_t>(countDuplicates(p_, places, i, i))] + self_;
   }
   // How many pairs of a row that sees nothing but itself there are; 0 for other rows. lse: base 2.
   double alone(const SortedPlaces& places, int64_t i, float lse) const {
     if (p_.self != ops::SortedSelf::lastResort || lse > -p_.selfPenalty * kLog2E / 2) return 0;
     if (p_.duplicates == ops::SortedDuplicates::sameRound) return 0;
-    if (p_.corrects()) return std::exp(logDuplicates(p_, places, i, i));
+    if (p_.corrects()) return static_cast<double>(countDuplicates(p_, places, i, i));
     return std::max(1.0, std::round(std::exp2(static_cast<double>(lse) - self_)));
   }
 
@@ -150,24 +156,55 @@ class SortedTerms {
   TermTiles tiles(const SortedLanes& lanes, const SortedPlaces& places, const GlobalKeys& keys,
                   int64_t count, int64_t padded, float* out) const {
     constexpr float kNone = -std::numeric_limits<float>::infinity();
+    const vf none = vbroadcast(kNone);
+    const vi open = vbroadcast(p_.causal ? 0 : std::numeric_limits<int32_t>::max());
+    const int vectors = lanes.vectors();
     for (int64_t j = 0; j < padded; ++j) {
       float* row = out + j * kSortedWidth;
-      std::fill_n(row, kSortedWidth, kNone);
-      const int32_t position = j < count ? keys.position[j] : -1;
-      if (position < 0) continue;
-      for (int64_t i = 0; i < lanes.rows; ++i) {
-        const int32_t own = lanes.position[i];
-        if (own < 0 || (p_.causal && position > own)) continue;
-        if (p_.sameGroup && (keys.round[j] != lanes.round || keys.group[j] != lanes.group[i]))
-          continue;
-        row[i] = static_cast<float>(-kLog2E * logDuplicates(p_, places, own, position));
-        if (own == position) row[i] += self_;
+      const bool exists =
+          j < count && keys.position[j] >= 0 && (!p_.sameGroup || keys.round[j] == lanes.round);
+      const int seen = exists ? vectors : 0;
+      for (int v = 0; v < seen; ++v) {
+        const vi own = vload(lanes.position + v * kLanes), key = vbroadcast(keys.position[j]);
+        vf added{};
+        if (p_.corrects()) {
+          alignas(64) int32_t ways[kLanes];
+          vstore(ways, countWays(lanes, places, keys.position[j], v));
+          for (int i = 0; i < kLanes; ++i) added[i] = minusLog_[static_cast<size_t>(ways[i])];
+        }
+        added = vselect(own == key, added + self_, added);
+        vi hidden = (own < 0) | (key > (own | open));
+        if (p_.sameGroup) {
+          hidden |= vload(lanes.group + v * kLanes) != vbroadcast(keys.group[j]);
+        }
+        vstore(row + v * kLanes, vselect(hidden, none, added));
       }
+      std::fill_n(row + seen * kLanes, kSortedWidth - seen * kLanes, kNone);
     }
     return tilesOf(out);
   }
 
  private:
+  // N_ij of pattern `global` for vector v of the lanes and key j.
+  LONGSPAN_INLINE vi countWays(const SortedLanes& lanes, const SortedPlaces& places, int64_t j,
+                               int v) const {
+    const int64_t rounds = p_.rounds();
+    const int32_t *chunk = places.key + j * rounds, *group = places.keyGroup + j * rounds;
+    const vu all = (vu)vbroadcast(chunks_), limit = (vu)vbroadcast(seenChunks_);
+    const auto sees = [&](int64_t r, int64_t s) {
+      const int64_t at = r * kSortedWidth + v * kLanes;
+      const vu distance = (vu)(vbroadcast(chunk[s]) - vload(lanes.low + at));
+      vi seen = (vi)((distance < limit) | (distance + all < limit));
+      if (p_.sameGroup) seen &= vload(lanes.span + at) == vbroadcast(group[s]);
+      return seen;
+    };
+    vi count{};  // negative
+    for (int64_t r = 0; r < rounds; ++r) {
+      for (int64_t s = crosses_ ? 0 : r; s < (crosses_ ? rounds : r + 1); ++s) count += sees(r, s);
+    }
+    return -count;
+  }
+
   static TermTiles tilesOf(const float* out) {
     TermTiles result;
     result.added = {out, kSortedWidth};
@@ -175,8 +212,12 @@ class SortedTerms {
   }
 
   const ops::SortedAttentionProblem& p_;
-  std::vector<float> minusLog_;  // of 0 to the number of rounds
+  std::vector<float> minusLog_;  // of 0 to the largest N_ij; base 2
   float self_;
+  // Of pattern `global`: whether pairs of entries of two rounds count, how many chunks there are,
+  // and how many of them one sees.
+  bool crosses_;
+  int32_t chunks_ = 0, seenChunks_ = 0;
 };
 
 // Calls visit(lanes, begin) for panels of a group's queries with their intervals set; lows and
