@@ -112,6 +112,7 @@ const SETTINGS: readonly (readonly [name: string, valid: RegExp, remedy: string]
     'Use a whole number from 1 to 1024',
   ],
   ['LONGSPAN_CPU_LEVEL', /^(?:portable|v3|v4)$/, 'Use portable, v3 or v4'],
+  ['LONGSPAN_CUBLASLT', /^(?:off|auto|on)$/, 'Use off, auto or on'],
 ];
 
 /**

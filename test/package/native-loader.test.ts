@@ -17,6 +17,7 @@ const missing = (machine: Partial<Machine>) =>
 test.each([
   ['LONGSPAN_NUM_THREADS', ['1', '64', '1024', ''], ['0', '-1', '1.5', '1025', 'all', '2 ']],
   ['LONGSPAN_CPU_LEVEL', ['portable', 'v3', 'v4', ''], ['V3', 'avx2']],
+  ['LONGSPAN_CUBLASLT', ['off', 'auto', 'on', ''], ['yes', '1', 'On']],
 ])('%s may be %j and nothing else', (name, good, bad) => {
   for (const value of good) expect(() => checkSettings({ [name]: value })).not.toThrow();
   for (const value of bad) {
