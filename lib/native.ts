@@ -36,6 +36,7 @@ interface Addon {
     onSettled: (id: number, code: number, field?: string, value?: string, remedy?: string) => void,
   ): Float64Array;
   call(operator: number): number;
+  nameId(name: string): number;
   lastError(): [number, string, string, string];
   track(handle: number, object: object): void;
   release(handle: number): void;

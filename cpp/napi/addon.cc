@@ -86,6 +86,12 @@ Napi::Value peak(const Napi::CallbackInfo& info) {
   return out;
 }
 
+// nameId(name) -> the number that a packed call gives to be known by this name in late errors
+Napi::Value nameIdOf(const Napi::CallbackInfo& info) {
+  const std::string name = info[0].As<Napi::String>();
+  return Napi::Number::New(info.Env(), static_cast<double>(nameId(name)));
+}
+
 Napi::Value sweep(const Napi::CallbackInfo& info) {
   Environment& e = environmentOf(info);
   return Napi::Number::New(info.Env(), e.slots.sweep(e.env));
@@ -139,6 +145,7 @@ Napi::Value cublasLt(const Napi::CallbackInfo& info) {
 // start(onSettled) -> the call buffer as Float64Array, once per loaded copy of the library.
 Napi::Value start(const Napi::CallbackInfo& info) {
   Environment& e = environmentOf(info);
+  e.retire();
   auto array = Napi::Float64Array::New(info.Env(), Environment::kCallDoubles);
   e.call = array.Data();
   napi_create_reference(info.Env(), array, 1, &e.callRef);
@@ -178,6 +185,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("lastError", lastError);
   add("setThreads", setThreads);
   add("peak", longspan::napi::peak);
+  add("nameId", nameIdOf);
   add("sweep", sweep);
   add("describe", describeOperators);
   add("info", longspan::napi::info);

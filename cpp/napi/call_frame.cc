@@ -1,6 +1,36 @@
 #include "cpp/napi/call_frame.h"
 
+#include <array>
+#include <atomic>
+#include <cstring>
+#include <mutex>
+
 namespace longspan::napi {
+namespace {
+
+// Names by number. Tasks outlive the environment that gave them, so names are never freed.
+std::array<std::atomic<const char*>, 1024> names;
+size_t nameCount = 1;
+std::mutex namesMutex;
+
+}  // namespace
+
+size_t nameId(const std::string& name) {
+  std::lock_guard<std::mutex> lock(namesMutex);
+  for (size_t id = 1; id < nameCount; ++id) {
+    if (name == names[id].load(std::memory_order_relaxed)) return id;
+  }
+  if (nameCount == names.size()) return 0;
+  char* copy = new char[name.size() + 1];
+  std::memcpy(copy, name.c_str(), name.size() + 1);
+  names[nameCount].store(copy, std::memory_order_release);
+  return nameCount++;
+}
+
+const char* PackedCall::called() const {
+  const auto id = static_cast<size_t>(environment_.call[1]);
+  return id < names.size() ? names[id].load(std::memory_order_acquire) : nullptr;
+}
 
 void PackedCall::readTensor(const char* name, TensorView& out, bool required, bool writes) {
   const double handle = *cursor_++;

@@ -197,7 +197,7 @@ Status Operator::call(CallFrame& frame) const {
   if (device.type() == DeviceType::cuda) LONGSPAN_RETURN_IF_ERROR(checkCuda(name, *call));
 
   Task& task = stream->prepare();
-  task.name = name;
+  task.name = frame.called() != nullptr ? frame.called() : name;
   Collector collector(stream, task);
   call->fields(collector);
   OutputWriter outputs(frame);

@@ -23,6 +23,9 @@ class CallFrame {
   virtual const Status& status() const = 0;
 
   virtual const std::shared_ptr<Stream>& stream() const = 0;
+  // What errors that show after the call name: the function that was called, where several share an
+  // operator. Null: the operator. Lives as long as the process.
+  virtual const char* called() const = 0;
 
   // Writing, in field order: an output, or its absence without a buffer.
   virtual void beginOutputs() = 0;

@@ -93,7 +93,7 @@ export const declarations = new Map<string, readonly Compiled[]>();
  * outputs; it records nothing on the tape (see `defineOperator`).
  *
  * The result's `device` is used only by operators without tensor inputs; `called` names the function that
- * was called, for errors, where several share an operator.
+ * was called, for errors, those that show late included, where several share an operator.
  */
 export function nativeOperator<const F extends Fields>(
   name: string,
@@ -107,6 +107,7 @@ export function nativeOperator<const F extends Fields>(
   return (args, on, called = name) => {
     if (index < 0) index = indexOfOperator(name);
     const target = pack(called, compiled, args as Record<string, unknown>, on);
+    packed[1] = called === name ? 0 : nameIdOf(called);
     if (addon.call(index) !== 0) throwLast(called);
     const result: Record<string, Tensor | Tensor[]> = {};
     let cursor = 0;
@@ -143,6 +144,18 @@ function compile(name: string, { kind, choices = [], fields }: Field<Kind, unkno
   ];
 }
 
+/** Numbers of the names that late errors call functions by, where several share an operator. */
+const nameIds = new Map<string, number>();
+
+function nameIdOf(called: string): number {
+  let id = nameIds.get(called);
+  if (id === undefined) {
+    id = addon.nameId(called);
+    nameIds.set(called, id);
+  }
+  return id;
+}
+
 function unpackTensor(cursor: number, rank: number, device: Device): Tensor {
   const shape = new Array<number>(rank);
   for (let i = 0; i < rank; i++) shape[i] = packed[cursor + 3 + i] as number;
@@ -159,7 +172,7 @@ function pack(
   on: Device | undefined,
 ): Device {
   let device = on;
-  let cursor = 1;
+  let cursor = 2;
   let source = args;
   for (let i = 0; i < fields.length; i++) {
     const f = fields[i] as Compiled;

@@ -1,20 +1,34 @@
 import { addon, type MemoryInfo, settled, throwLast } from '../native.js';
-import { ArgumentError, DeviceUnavailableError } from './errors.js';
+import { show } from './declare.js';
+import { ArgumentError, DeviceUnavailableError, DisposedError } from './errors.js';
 import { capture, type Graph } from './graph.js';
+import { checkFunction, checkInstance } from './options.js';
 
 export type { MemoryInfo } from '../native.js';
 
 /** An in-order queue of work on a device. */
 export class Stream {
-  /** @internal */
-  readonly id: number;
   readonly device: Device;
+  readonly #id: number;
+  #closed = false;
   #previous: Promise<void> | null = null;
 
   /** @internal */
   constructor(device: Device, id: number) {
     this.device = device;
-    this.id = id;
+    this.#id = id;
+  }
+
+  /**
+   * @internal
+   * @throws DisposedError once it is closed
+   */
+  get id(): number {
+    if (!this.#closed) return this.#id;
+    throw new DisposedError('the stream is closed', {
+      operator: 'Stream',
+      remedy: 'Use it before close(), or make another with device.newStream()',
+    });
   }
 
   /** Tasks enqueued and not yet run. */
@@ -45,7 +59,8 @@ export class Stream {
 
   /** Lets the stream go; what is enqueued still runs. */
   close(): void {
-    addon.closeStream(this.id);
+    if (!this.#closed) addon.closeStream(this.#id);
+    this.#closed = true;
   }
 }
 
@@ -92,6 +107,8 @@ export class Device {
 
   /** Runs the synchronous `fn` with `stream` as the current stream of this device. */
   withStream<T>(stream: Stream, fn: () => T): T {
+    checkInstance('withStream', 'stream', stream, Stream);
+    checkFunction('withStream', fn);
     if (stream.device !== this) {
       throw new ArgumentError(
         'ERR_DEVICE',
@@ -122,7 +139,7 @@ export class Device {
         'ERR_VALUE',
         'setMemoryLimit',
         'bytes',
-        String(bytes),
+        show(bytes),
         'Use a whole number of bytes, or 0 for no limit',
       );
     }
@@ -158,6 +175,7 @@ export class Device {
    * console.log(await graph.result.data()); // 16, 25, 36
    */
   capture<T>(fn: () => T): Graph<T> {
+    checkFunction('capture', fn);
     return capture(this.#current, fn);
   }
 
@@ -227,7 +245,7 @@ export function device(name: string | Device = 'cpu'): Device {
       'ERR_DEVICE',
       'device',
       'name',
-      typeof name === 'string' ? `'${name}'` : String(name),
+      show(name),
       "Use 'cpu', 'cuda', 'cuda:N', 'auto' or a Device",
     );
   }
@@ -266,7 +284,7 @@ export function setNumThreads(threads: number): number {
       'ERR_VALUE',
       'setNumThreads',
       'threads',
-      String(threads),
+      show(threads),
       'Use a whole number from 1 on',
     );
   }

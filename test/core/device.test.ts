@@ -1,4 +1,15 @@
-import { ArgumentError, device, full, OutOfMemoryError, type Tensor, tensor } from 'longspan';
+import {
+  ArgumentError,
+  device,
+  exp,
+  full,
+  less,
+  max,
+  mul,
+  OutOfMemoryError,
+  type Tensor,
+  tensor,
+} from 'longspan';
 import { settledMemory } from '../support/memory.js';
 
 const cpu = device('cpu');
@@ -22,12 +33,42 @@ describe('out of memory', () => {
     const small = full([16], 2);
     const big = full([elements], 1);
     const derived = big.slice(0, 0, 4).clone().reshape(2, 2);
-    await expect(derived.data()).rejects.toThrow(/fill: out of memory asking for 16777216 bytes/);
+    await expect(derived.data()).rejects.toThrow(/full: out of memory asking for 16777216 bytes/);
     await expect(big.data()).rejects.toBeInstanceOf(OutOfMemoryError);
     expect(() => derived.dataSync()).toThrow(OutOfMemoryError);
     expect(await small.data()).toEqual(new Float32Array(16).fill(2));
     cpu.setMemoryLimit(0);
     expect(await full([elements], 1).slice(0, 0, 1).item()).toBe(1);
+  });
+
+  test('names the function that was called, not the operator it shares', async () => {
+    const x = full([1 << 10, 1 << 12], 1);
+    await x.slice(0, 0, 1).data();
+    cpu.emptyCache();
+    cpu.setMemoryLimit((await settledMemory(cpu)).active + (1 << 20));
+    const results = {
+      mul: mul(x, 2),
+      exp: exp(x),
+      less: less(x, 0),
+      max: max(x, 0).slice(0, 0, 1),
+    };
+    const late = (name: string) => expect.objectContaining({ operator: name });
+    for (const name of ['mul', 'exp', 'less'] as const) {
+      await expect(results[name].data()).rejects.toEqual(late(name));
+    }
+    cpu.setMemoryLimit(0);
+    // Neither does it keep the name of the call before.
+    expect(await results.max.item()).toBe(1);
+    x.dispose();
+  });
+
+  test('a closed stream is refused', () => {
+    const stream = cpu.newStream();
+    stream.close();
+    stream.close();
+    const closed = expect.objectContaining({ code: 'ERR_DISPOSED' });
+    expect(() => stream.synchronizeSync()).toThrow(closed);
+    expect(() => cpu.withStream(stream, () => full([2], 1))).toThrow(closed);
   });
 
   test('frees the caches and retries before giving up', async () => {

@@ -71,8 +71,8 @@ describeCuda('out of memory', () => {
       };`,
     );
     expect(found).toEqual({
-      large: full('fill'),
-      after: full('fill'),
+      large: full('full'),
+      after: full('full'),
       workspace: full('sort'),
       others: [1024],
       again: 1,
@@ -98,7 +98,7 @@ describeCuda('out of memory', () => {
         less: await tell(() => cuda.capture(() => sum(mul(x, 2))).result.data()),
       };`,
     );
-    expect(found).toEqual({ recorded: full('binary'), left: 0, less: [1 << 21] });
+    expect(found).toEqual({ recorded: full('mul'), left: 0, less: [1 << 21] });
   });
 });
 
@@ -118,8 +118,8 @@ describeCuda('a launch that fails', () => {
       return { seen, after: await tell(() => after.data()), again: await tell(() => add(x, 2).data()) };`,
     );
     expect(found).toEqual({
-      seen: [[2, 2, 2], failed('binary'), [4, 4, 4], [5, 5, 5]],
-      after: failed('binary'),
+      seen: [[2, 2, 2], failed('add'), [4, 4, 4], [5, 5, 5]],
+      after: failed('add'),
       again: [3, 3, 3],
     });
   });
@@ -198,8 +198,8 @@ describeCuda('a lost device', () => {
       z: lost('matmul'),
       held: lost(any),
       sync: lost(any),
-      made: lost('fill'),
-      again: lost('binary'),
+      made: lost('full'),
+      again: lost('add'),
       upload: lost(any),
       download: lost(any),
       replay: lost('replay'),
