@@ -1,11 +1,11 @@
 /** The preallocated key/value cache of decoding. */
 import { noGrad } from '../core/autograd/index.js';
 import { full, tensor, zeros } from '../core/create.js';
-import { field, nativeOperator, show } from '../core/declare.js';
+import { asTensor, field, nativeOperator, show } from '../core/declare.js';
 import type { Device } from '../core/device.js';
 import type { DType } from '../core/dtype.js';
 import { ArgumentError } from '../core/errors.js';
-import { checkOptions, checkSizes } from '../core/options.js';
+import { checkLengths, checkOptions, checkSizes } from '../core/options.js';
 import { keep } from '../core/scope.js';
 import type { Tensor } from '../core/tensor.js';
 import { type AppendRotary, appendTokens } from './kv-append.js';
@@ -159,9 +159,10 @@ export class KvCache {
    *   such an entry holds one token, of NaN
    */
   reorder(indices: Tensor | readonly number[]): void {
-    const given = 'isTensor' in indices;
+    const given = !Array.isArray(indices);
+    if (!given) checkLengths('KvCache.reorder', 'indices', indices);
     const order = given
-      ? (indices as Tensor)
+      ? asTensor('KvCache.reorder', 'indices', indices)
       : tensor(Int32Array.from(indices as readonly number[]), { device: this.lengths.device });
     const { keys, values, lengths } = this;
     const moved = noGrad(() => reorderCall({ keys, values, lengths, indices: order }));

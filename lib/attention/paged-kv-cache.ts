@@ -1,7 +1,7 @@
 /** A key/value cache in pages that sequences take as they grow, and share. */
 import { noGrad } from '../core/autograd/index.js';
 import { zeros } from '../core/create.js';
-import { show } from '../core/declare.js';
+import { asTensor, show } from '../core/declare.js';
 import type { Device } from '../core/device.js';
 import type { DType } from '../core/dtype.js';
 import { ArgumentError, OutOfMemoryError } from '../core/errors.js';
@@ -230,6 +230,7 @@ export class PagedKvCache {
     options: { counts?: number | readonly number[]; rotary?: AppendRotary } = {},
   ): Tensor | null {
     checkOptions('PagedKvCache.append', options, ['counts', 'rotary']);
+    asTensor('PagedKvCache.append', 'k', k);
     const { counts = k.shape[2] ?? 0, rotary } = options;
     const tokens = k.shape[2] ?? 0;
     const list = this.#countsOf('append', counts);
@@ -456,7 +457,8 @@ export class PagedKvCache {
   }
 
   #perRow(operator: string, argument: string, given: number | readonly number[]): number[] {
-    const list = typeof given === 'number' ? new Array<number>(this.batch).fill(given) : [...given];
+    const rows: readonly number[] = Array.isArray(given) ? given : [];
+    const list = typeof given === 'number' ? new Array<number>(this.batch).fill(given) : [...rows];
     if (list.length === this.batch && list.every((n) => Number.isSafeInteger(n) && n >= 0)) {
       return list;
     }
@@ -464,7 +466,7 @@ export class PagedKvCache {
       'ERR_VALUE',
       `PagedKvCache.${operator}`,
       argument,
-      typeof given === 'number' ? show(given) : `[${given}]`,
+      show(given),
       `Use a whole number from 0 on, or one for each of the ${this.batch} rows`,
     );
   }

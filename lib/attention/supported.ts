@@ -1,8 +1,9 @@
 /** What exact attention can do, before it is asked to. */
+import { show } from '../core/declare.js';
 import { type Device, device as deviceOf } from '../core/device.js';
 import type { DType } from '../core/dtype.js';
 import { LongspanError } from '../core/errors.js';
-import { checkOptions } from '../core/options.js';
+import { checkList, checkOptions } from '../core/options.js';
 import { type AttentionOptions, mostMaskedDim } from './options.js';
 
 /** A use of `attention` that somebody plans. */
@@ -41,6 +42,7 @@ export function attentionSupported(config: AttentionConfig): AttentionSupport {
     'uses',
   ]);
   const { dtype = 'f32', headDim = 64, valueDim = headDim, uses = [] } = config;
+  checkList('attention.supported', 'uses', uses, 'options of attention');
   const { queryHeads = 1, keyHeads = queryHeads } = config;
   const reasons: string[] = [];
   let onCuda = false;
@@ -51,7 +53,9 @@ export function attentionSupported(config: AttentionConfig): AttentionSupport {
     reasons.push(error.message);
   }
   if (!['f32', 'bf16', 'f16', 'f64'].includes(dtype)) {
-    reasons.push(`dtype ${dtype}: attention takes f32, bf16, f16 and, on the CPU, f64`);
+    reasons.push(
+      `dtype ${typeof dtype === 'string' ? dtype : show(dtype)}: attention takes f32, bf16, f16 and, on the CPU, f64`,
+    );
   }
   if (dtype === 'f64' && onCuda) reasons.push('dtype f64: only the CPU has it');
   const wide = Math.max(headDim, valueDim);
@@ -62,11 +66,13 @@ export function attentionSupported(config: AttentionConfig): AttentionSupport {
   }
   for (const [name, dim] of Object.entries({ headDim, valueDim })) {
     if (!(Number.isInteger(dim) && dim >= 1 && dim <= 256)) {
-      reasons.push(`${name} ${dim}: head dimensions are 1 to 256`);
+      reasons.push(`${name} ${show(dim)}: head dimensions are 1 to 256`);
     }
   }
   if (!(keyHeads >= 1 && queryHeads >= 1 && queryHeads % keyHeads === 0)) {
-    reasons.push(`${queryHeads} query heads, ${keyHeads} key heads: the former must be a multiple`);
+    reasons.push(
+      `${show(queryHeads)} query heads, ${show(keyHeads)} key heads: the former must be a multiple`,
+    );
   }
   if (uses.includes('cuSeqlens')) {
     for (const name of notWithPacked) {

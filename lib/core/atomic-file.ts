@@ -8,6 +8,7 @@ import { randomBytes } from 'node:crypto';
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { promisify } from 'node:util';
+import { show } from './declare.js';
 import { ArgumentError, FileError } from './errors.js';
 
 /** A file under construction; nobody sees it before `commit`. */
@@ -60,7 +61,7 @@ function syncDirectory(directory: string): void {
 function resolveTarget(file: string): string {
   if (typeof file !== 'string') {
     const remedy = 'Pass the path of a file, as text';
-    throw new ArgumentError('ERR_VALUE', 'openAtomicFile', 'file', String(file), remedy);
+    throw new ArgumentError('ERR_VALUE', 'openAtomicFile', 'file', show(file), remedy);
   }
   try {
     return fs.realpathSync(file);
@@ -172,9 +173,16 @@ export async function writeFully(fd: number, bytes: Uint8Array, position: number
   }
 }
 
-/** The bytes behind any view or string; strings become UTF-8. */
-export function bytesOf(data: string | ArrayBufferView): Uint8Array {
+/**
+ * The bytes behind any view or string; strings become UTF-8.
+ * @throws {ArgumentError} for anything else.
+ */
+export function bytesOf(operator: string, data: string | ArrayBufferView): Uint8Array {
   if (typeof data === 'string') return Buffer.from(data, 'utf8');
+  if (!ArrayBuffer.isView(data)) {
+    const remedy = 'Pass text, a typed array, a DataView or a Buffer';
+    throw new ArgumentError('ERR_VALUE', operator, 'data', show(data), remedy);
+  }
   return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 }
 
@@ -184,14 +192,16 @@ export function bytesOf(data: string | ArrayBufferView): Uint8Array {
  *
  * @param file path; a symbolic link is followed, permissions of an existing file are kept
  * @param data bytes, or text that is written as UTF-8
+ * @throws {ArgumentError} for a path that is no text, or data that has no bytes.
  * @throws {FileError} when the directory is missing, not writable or full; the old file is intact.
  * @example
  * await writeFileAtomic('state.json', JSON.stringify({ step: 100 }));
  */
 export async function writeFileAtomic(file: string, data: string | ArrayBufferView): Promise<void> {
+  const bytes = bytesOf('writeFileAtomic', data);
   const output = openAtomicFile(file);
   try {
-    await writeFully(output.fd, bytesOf(data), 0);
+    await writeFully(output.fd, bytes, 0);
   } catch (error) {
     output.abort();
     throw output.failure(error);
@@ -206,9 +216,10 @@ export async function writeFileAtomic(file: string, data: string | ArrayBufferVi
  * writeFileAtomicSync('state.json', JSON.stringify({ step: 100 }));
  */
 export function writeFileAtomicSync(file: string, data: string | ArrayBufferView): void {
+  const bytes = bytesOf('writeFileAtomicSync', data);
   const output = openAtomicFile(file);
   try {
-    writeFullySync(output.fd, bytesOf(data), 0);
+    writeFullySync(output.fd, bytes, 0);
   } catch (error) {
     output.abort();
     throw output.failure(error);

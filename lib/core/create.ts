@@ -4,7 +4,7 @@ import { show } from './declare.js';
 import { device as deviceOf } from './device.js';
 import { type DType, dtypeIndex, dtypeSize } from './dtype.js';
 import { ArgumentError } from './errors.js';
-import { checkOptions } from './options.js';
+import { checkLengths, checkOptions } from './options.js';
 import { checkDtype, copy, full, type TensorOptions } from './primitives.js';
 import { hostBuffer, hostBytes, type Shape, Tensor } from './tensor.js';
 
@@ -69,6 +69,7 @@ export function tensor(
 ): Tensor {
   checkOptions('tensor', options, ['shape', 'dtype', 'device']);
   if (options.dtype !== undefined) checkDtype('tensor', options.dtype);
+  if (options.shape !== undefined) checkLengths('tensor', 'shape', options.shape);
   if (ArrayBuffer.isView(data)) {
     const natural = naturalDtype(data);
     const bits =
@@ -201,6 +202,7 @@ export function ones(shape: Shape, options?: TensorOptions): Tensor {
  * arange(3).dataSync(); // 0, 1, 2
  */
 export function arange(start: number, end?: number, step = 1, options: TensorOptions = {}): Tensor {
+  checkOptions('arange', options, ['dtype', 'device']);
   const [from, to] = end === undefined ? [0, start] : [start, end];
   for (const [name, bound] of Object.entries({ start: from, end: to, step })) {
     if (Number.isFinite(bound) && !(name === 'step' && bound === 0)) continue;
@@ -211,5 +213,6 @@ export function arange(start: number, end?: number, step = 1, options: TensorOpt
   const integers = Number.isInteger(from) && Number.isInteger(step);
   const values = new Float64Array(hostBuffer('arange', 8 * count));
   for (let i = 0; i < count; i++) values[i] = from + i * step;
-  return tensor(values, { ...options, dtype: options.dtype ?? (integers ? 'i32' : 'f32') });
+  const { dtype = integers ? 'i32' : 'f32' } = options;
+  return tensor(values, { ...options, dtype });
 }

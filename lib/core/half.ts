@@ -8,6 +8,7 @@
  */
 
 import { ArgumentError } from './errors.js';
+import { checkArray } from './options.js';
 
 /** The part of the runtime's `Float16Array` that longspan relies on. */
 export interface Float16ArrayLike extends ArrayBufferView {
@@ -35,16 +36,25 @@ export const hasFloat16Array: boolean = Float16 !== undefined;
  * console.log(float16View(bits)?.[0] ?? f16ToF32(bits)[0]); // 1.5
  */
 export function float16View(bits: Uint16Array): Float16ArrayLike | undefined {
+  checkArray('float16View', 'bits', bits, 'Uint16Array');
   return Float16 && new Float16(bits.buffer, bits.byteOffset, bits.length);
 }
 
-function target<T extends { length: number }>(
+/** Where the results of `source` go. */
+function target<T extends Float32Array | Uint16Array>(
   operator: string,
-  length: number,
+  source: Float32Array | Uint16Array,
   out: T | undefined,
   make: (length: number) => T,
 ): T {
+  const narrows = operator.startsWith('f32');
+  const [from, to] = narrows
+    ? (['Float32Array', 'Uint16Array'] as const)
+    : (['Uint16Array', 'Float32Array'] as const);
+  checkArray(operator, narrows ? 'source' : 'bits', source, from);
+  const { length } = source;
   if (out === undefined) return make(length);
+  checkArray(operator, 'out', out, to);
   if (out.length !== length) {
     throw new ArgumentError(
       'ERR_SHAPE',
@@ -113,7 +123,7 @@ function halfTable(): Uint32Array {
  * f32ToF16(new Float32Array([1, -2])); // Uint16Array [0x3c00, 0xc000]
  */
 export function f32ToF16(source: Float32Array, out?: Uint16Array): Uint16Array {
-  const bits = target('f32ToF16', source.length, out, (n) => new Uint16Array(n));
+  const bits = target('f32ToF16', source, out, (n) => new Uint16Array(n));
   const words = new Uint32Array(source.buffer, source.byteOffset, source.length);
   for (let i = 0; i < words.length; i++) bits[i] = halfBits(words[i]);
   return bits;
@@ -126,7 +136,7 @@ export function f32ToF16(source: Float32Array, out?: Uint16Array): Uint16Array {
  * f16ToF32(new Uint16Array([0x3c00])); // Float32Array [1]
  */
 export function f16ToF32(bits: Uint16Array, out?: Float32Array): Float32Array {
-  const values = target('f16ToF32', bits.length, out, (n) => new Float32Array(n));
+  const values = target('f16ToF32', bits, out, (n) => new Float32Array(n));
   const words = new Uint32Array(values.buffer, values.byteOffset, values.length);
   const lookup = halfTable();
   for (let i = 0; i < bits.length; i++) words[i] = lookup[bits[i]];
@@ -140,7 +150,7 @@ export function f16ToF32(bits: Uint16Array, out?: Float32Array): Float32Array {
  * f32ToBf16(new Float32Array([1])); // Uint16Array [0x3f80]
  */
 export function f32ToBf16(source: Float32Array, out?: Uint16Array): Uint16Array {
-  const bits = target('f32ToBf16', source.length, out, (n) => new Uint16Array(n));
+  const bits = target('f32ToBf16', source, out, (n) => new Uint16Array(n));
   const words = new Uint32Array(source.buffer, source.byteOffset, source.length);
   for (let i = 0; i < words.length; i++) {
     const x = words[i];
@@ -159,7 +169,7 @@ export function f32ToBf16(source: Float32Array, out?: Uint16Array): Uint16Array 
  * bf16ToF32(new Uint16Array([0x3f80])); // Float32Array [1]
  */
 export function bf16ToF32(bits: Uint16Array, out?: Float32Array): Float32Array {
-  const values = target('bf16ToF32', bits.length, out, (n) => new Float32Array(n));
+  const values = target('bf16ToF32', bits, out, (n) => new Float32Array(n));
   const words = new Uint32Array(values.buffer, values.byteOffset, values.length);
   for (let i = 0; i < bits.length; i++) words[i] = bits[i] << 16;
   return values;

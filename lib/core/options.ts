@@ -84,9 +84,117 @@ export function checkTensors(operator: string, argument: string, list: readonly 
  *
  * @throws ArgumentError ERR_VALUE
  */
-export function checkFunction(operator: string, value: unknown): void {
+export function checkFunction(operator: string, value: unknown, argument = 'fn'): void {
   if (typeof value === 'function') return;
-  throw new ArgumentError('ERR_VALUE', operator, 'fn', show(value), 'Pass a function');
+  throw new ArgumentError('ERR_VALUE', operator, argument, show(value), 'Pass a function');
+}
+
+/**
+ * Refuses numbers that are not finite or below `least`. What is undefined was left out.
+ *
+ * @throws ArgumentError ERR_VALUE that names the number
+ */
+export function checkNumbers(
+  operator: string,
+  numbers: Readonly<Record<string, unknown>>,
+  least = Number.NEGATIVE_INFINITY,
+): void {
+  for (const [name, value] of Object.entries(numbers)) {
+    if (value === undefined || (Number.isFinite(value) && (value as number) >= least)) continue;
+    const remedy = `Use a finite number${Number.isFinite(least) ? ` from ${least} on` : ''}`;
+    throw new ArgumentError('ERR_VALUE', operator, name, show(value), remedy);
+  }
+}
+
+/**
+ * Refuses switches that are neither true nor false. What is undefined was left out.
+ *
+ * @throws ArgumentError ERR_VALUE that names the switch
+ */
+export function checkFlags(operator: string, flags: Readonly<Record<string, unknown>>): void {
+  for (const [name, value] of Object.entries(flags)) {
+    if (value === undefined || typeof value === 'boolean') continue;
+    throw new ArgumentError('ERR_VALUE', operator, name, show(value), 'Use true or false');
+  }
+}
+
+/**
+ * Refuses what is no text.
+ *
+ * @throws ArgumentError ERR_VALUE that names the argument
+ */
+export function checkText(operator: string, argument: string, value: unknown): void {
+  if (typeof value === 'string') return;
+  throw new ArgumentError('ERR_VALUE', operator, argument, show(value), 'Pass a string');
+}
+
+/**
+ * Refuses what is no list.
+ *
+ * @param of what stands in it, for the error
+ * @throws ArgumentError ERR_VALUE that names the argument
+ */
+export function checkList(operator: string, argument: string, value: unknown, of: string): void {
+  if (Array.isArray(value)) return;
+  throw new ArgumentError('ERR_VALUE', operator, argument, show(value), `Pass a list of ${of}`);
+}
+
+/**
+ * Refuses what is no object, or a list.
+ *
+ * @param like what it holds, for the error
+ * @throws ArgumentError ERR_VALUE that names the argument
+ */
+export function checkObject(
+  operator: string,
+  argument: string,
+  value: unknown,
+  like: string,
+): void {
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return;
+  throw new ArgumentError('ERR_VALUE', operator, argument, show(value), `Pass an object: ${like}`);
+}
+
+/**
+ * Refuses what is no object of the class.
+ *
+ * @throws ArgumentError ERR_VALUE that names the argument
+ */
+export function checkInstance(
+  operator: string,
+  argument: string,
+  value: unknown,
+  type: { readonly name: string; readonly prototype: object },
+): void {
+  if (value instanceof (type as new () => object)) return;
+  throw new ArgumentError('ERR_VALUE', operator, argument, show(value), `Pass a ${type.name}`);
+}
+
+/**
+ * Refuses what is no typed array of the kind named; by its tag, since it may come from another realm.
+ *
+ * @throws ArgumentError ERR_VALUE that names the argument
+ */
+export function checkArray(
+  operator: string,
+  argument: string,
+  value: unknown,
+  kind: 'Uint8Array' | 'Uint16Array' | 'Float32Array',
+): void {
+  if (Object.prototype.toString.call(value) === `[object ${kind}]`) return;
+  throw new ArgumentError('ERR_VALUE', operator, argument, show(value), `Pass a ${kind}`);
+}
+
+/**
+ * Refuses what cannot tell that a call is to end. What is undefined was left out.
+ *
+ * @throws ArgumentError ERR_OPTION
+ */
+export function checkSignal(operator: string, signal: unknown): void {
+  if (signal === undefined) return;
+  if (typeof (signal as AbortSignal | null)?.aborted === 'boolean') return;
+  const remedy = 'Pass the signal of an AbortController';
+  throw new ArgumentError('ERR_OPTION', operator, 'signal', show(signal), remedy);
 }
 
 function list(names: readonly string[]): string {

@@ -3,7 +3,9 @@
  * Random tensors come from the device's own counter-based generator, not from here.
  */
 
+import { show } from './declare.js';
 import { ArgumentError, CheckpointError } from './errors.js';
+import { checkText } from './options.js';
 
 /** The state of a `Random`, fit for JSON. */
 export interface RandomState {
@@ -13,6 +15,12 @@ export interface RandomState {
 }
 
 const rotate = (x: number, k: number): number => (x << k) | (x >>> (32 - k));
+
+function checkSeed(operator: string, seed: number, least: number): void {
+  if (Number.isSafeInteger(seed) && seed >= least) return;
+  const remedy = `Give ${least === 0 ? 'a non-negative' : 'an'} integer below 2^53`;
+  throw new ArgumentError('ERR_VALUE', operator, 'seed', show(seed), remedy);
+}
 
 /** Mixes all bits of a 32-bit word into all bits (the finalizer of MurmurHash3). */
 function avalanche(x: number): number {
@@ -25,10 +33,13 @@ function avalanche(x: number): number {
 /**
  * A seeded 32-bit hash of a text: the same on every machine and in every version. Not for secrets.
  *
+ * @throws ArgumentError for what is no text, or a seed that is no integer
  * @example
  * hashText('src/index.ts', 7); // an integer in [0, 2^32)
  */
 export function hashText(text: string, seed = 0): number {
+  checkText('hashText', 'text', text);
+  checkSeed('hashText', seed, Number.MIN_SAFE_INTEGER);
   let h = avalanche(seed ^ 0x9e3779b9);
   for (const byte of new TextEncoder().encode(text)) {
     h = Math.imul(rotate(h, 5) ^ byte, 0x01000193);
@@ -51,15 +62,7 @@ export class Random {
 
   /** @param seed a non-negative integer below 2^53 */
   constructor(seed: number) {
-    if (!Number.isSafeInteger(seed) || seed < 0) {
-      throw new ArgumentError(
-        'ERR_VALUE',
-        'Random',
-        'seed',
-        String(seed),
-        'Give a non-negative integer below 2^53',
-      );
-    }
+    checkSeed('Random', seed, 0);
     const low = seed >>> 0;
     const high = Math.floor(seed / 2 ** 32);
     for (let i = 0; i < 4; i++) {
@@ -84,7 +87,7 @@ export class Random {
     if (!valid) {
       throw new CheckpointError('the saved state of a random generator is not valid', {
         argument: 'state',
-        value: JSON.stringify(state),
+        value: show(state),
         remedy: 'Restore a state that Random.state() returned',
       });
     }
@@ -120,7 +123,7 @@ export class Random {
   /** An integer in [0, n), every one equally likely. `n` is an integer from 1 to 2^53 - 1. */
   below(n: number): number {
     if (!Number.isSafeInteger(n) || n < 1) {
-      throw new ArgumentError('ERR_VALUE', 'Random.below', 'n', String(n), 'Give an integer >= 1');
+      throw new ArgumentError('ERR_VALUE', 'Random.below', 'n', show(n), 'Give an integer >= 1');
     }
     const range = n <= 2 ** 32 ? 2 ** 32 : 2 ** 53;
     const limit = range - (range % n); // beyond it some results would be likelier than others
@@ -133,6 +136,10 @@ export class Random {
 
   /** Puts an array into random order, in place (Fisher and Yates). */
   shuffle<T extends { length: number; [index: number]: unknown }>(items: T): T {
+    if (!Array.isArray(items) && !ArrayBuffer.isView(items)) {
+      const remedy = 'Pass an array or a typed array';
+      throw new ArgumentError('ERR_VALUE', 'Random.shuffle', 'items', show(items), remedy);
+    }
     for (let i = items.length - 1; i > 0; i--) {
       const j = this.below(i + 1);
       const kept = items[i];

@@ -3,6 +3,7 @@ import { fromBytes } from './create.js';
 import { show } from './declare.js';
 import type { DType } from './dtype.js';
 import { ArgumentError, FormatError } from './errors.js';
+import { checkList, checkObject, checkOptions, checkText } from './options.js';
 import type { TensorOptions } from './primitives.js';
 import {
   readSafetensorsFile,
@@ -67,10 +68,7 @@ export async function saveTensors(
   tensors: Readonly<Record<string, Tensor>>,
   options: SaveOptions = {},
 ): Promise<void> {
-  if (typeof tensors !== 'object' || tensors === null) {
-    const remedy = 'Pass an object of tensors by name';
-    throw new ArgumentError('ERR_VALUE', 'saveTensors', 'tensors', show(tensors), remedy);
-  }
+  checkObject('saveTensors', 'tensors', tensors, 'tensors by name');
   const entries = Object.entries(tensors).map(([name, t]) => {
     if (!(t instanceof Tensor)) {
       throw new ArgumentError('ERR_VALUE', 'saveTensors', name, show(t), 'Pass tensors by name');
@@ -88,7 +86,7 @@ export async function saveTensors(
  * @throws FileError when the file is missing or not readable
  * @throws FormatError when the file is damaged, holds a dtype that no tensor has, or an `I64`
  *   beyond 32 bits
- * @throws ArgumentError when one of `names` is not in the file
+ * @throws ArgumentError when one of `names` is not in the file, or an option is none
  * @example
  * import { tmpdir } from 'node:os';
  * const path = `${tmpdir()}/two.safetensors`;
@@ -99,10 +97,14 @@ export async function loadTensors(
   path: string,
   options: LoadTensorsOptions = {},
 ): Promise<Record<string, Tensor>> {
+  checkOptions('loadTensors', options, ['names', 'device']);
+  const { names } = options;
+  if (names !== undefined) checkList('loadTensors', 'names', names, 'names in the file');
   await using file = await readSafetensorsFile(path);
   const tensors: Record<string, Tensor> = {};
   try {
-    for (const name of options.names ?? file.tensors.keys()) {
+    for (const name of names ?? file.tensors.keys()) {
+      checkText('loadTensors', 'names', name);
       tensors[name] = await readTensor(file, name, options.device);
     }
   } catch (error) {

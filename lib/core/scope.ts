@@ -23,6 +23,10 @@ export function register(tensor: Tensor): void {
  * const table = tidy(() => keep(normal([8, 8])));
  */
 export function keep<T extends Tensor>(tensor: T): T {
+  if (typeof tensor !== 'object' || tensor === null || !('isTensor' in tensor)) {
+    const value = typeof tensor === 'object' ? 'no tensor' : String(tensor);
+    throw new ArgumentError('ERR_VALUE', 'keep', 'tensor', value, 'Pass a Tensor');
+  }
   if (used) {
     for (let scope = storage.getStore(); scope; scope = scope.parent) scope.tensors.delete(tensor);
   }

@@ -1,6 +1,6 @@
 /** GPT-2 (Radford et al. 2019) as configurations of the language model. */
 import { CheckpointError } from '../core/errors.js';
-import { checkOptions } from '../core/options.js';
+import { checkOptions, checkText } from '../core/options.js';
 import { readSafetensorsFile } from '../core/safetensors/index.js';
 import { loadModule } from '../nn/files.js';
 import { type LayerOptions, layerOptionNames, layerOptions } from '../nn/layers/options.js';
@@ -46,6 +46,7 @@ const parts: readonly [pattern: RegExp, name: string][] = [
  * gpt2Name('transformer.h.0.mlp.c_fc.weight'); // 'layers.0.linear1.weight'
  */
 export function gpt2Name(name: string): string | null {
+  checkText('gpt2Name', 'name', name);
   const bare = name.replace(/^transformer\./, '');
   if (/^h\.\d+\.attn\.(masked_)?bias$/.test(bare)) return null;
   for (const [pattern, to] of parts) if (pattern.test(bare)) return bare.replace(pattern, to);

@@ -2,7 +2,7 @@
 
 import { show } from '../core/declare.js';
 import { ArgumentError } from '../core/errors.js';
-import { checkOptions } from '../core/options.js';
+import { checkFlags, checkList, checkObject, checkOptions } from '../core/options.js';
 import type { Tensor } from '../core/tensor.js';
 import { Dropout } from '../nn/layers/dropout.js';
 import { Embedding } from '../nn/layers/embedding.js';
@@ -67,6 +67,7 @@ export class Reformer extends TransformerLM {
   }
 
   static override fromConfig(config: TransformerLMConfig, options: LayerOptions = {}): Reformer {
+    checkOptions('Reformer.fromConfig', options, layerOptionNames);
     return new Reformer({ ...config, ...options });
   }
 }
@@ -97,6 +98,7 @@ export const reformerPresets = {
 } as const satisfies Record<string, ReformerOptions>;
 
 function languageModelOptions(options: ReformerOptions): TransformerLMOptions {
+  checkObject('Reformer', 'options', options, '{ vocabSize, dModel, layers, heads }');
   const { pattern, chunk, rounds, evalRounds, buckets, ...rest } = options;
   const { dModel, layers, maxLength = 2048, position = 'axial' } = rest;
   checkSizes('Reformer', { dModel, layers, maxLength });
@@ -129,6 +131,7 @@ function mechanismsOf(
 ): MechanismConfig[] {
   const { pattern = ['lsh'], chunk = 64, rounds = 4, evalRounds } = options;
   checkSizes('Reformer', { chunk, rounds });
+  checkList('Reformer', 'pattern', pattern, "'lsh' and 'local'");
   if (pattern.length === 0)
     throw new ArgumentError('ERR_OPTION', 'Reformer', 'pattern', '[]', "Give ['lsh'], say");
   for (const kind of pattern) checkChoice('Reformer', 'pattern', kind, ['lsh', 'local']);
@@ -193,6 +196,8 @@ export class ReformerEncoder extends Module {
     checkSizes('ReformerEncoder', { vocabSize, dModel, layers, heads, feedForward, maxLength });
     checkChoice('ReformerEncoder', 'activation', activation, feedForwardActivations);
     checkProbability('ReformerEncoder', 'dropout', dropout);
+    checkFlags('ReformerEncoder', { reversible });
+    checkObject('ReformerEncoder', 'axial', axial, '{ shape, dims }');
     const made = layerOptions(options);
     const mechanisms = mechanismsOf(options, layers, maxLength, false);
     this.embedding = new Embedding(vocabSize, dModel, { ...made, std: 0.02 });

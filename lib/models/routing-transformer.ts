@@ -1,8 +1,8 @@
 /** The Routing Transformer (Roy, Saffar, Vaswani and Grangier 2021) as a language model. */
 import { show } from '../core/declare.js';
 import { ArgumentError } from '../core/errors.js';
-import type { LayerOptions } from '../nn/layers/options.js';
-import { checkSizes } from '../nn/layers/options.js';
+import { checkObject, checkOptions } from '../core/options.js';
+import { checkSizes, type LayerOptions, layerOptionNames } from '../nn/layers/options.js';
 import type { MechanismConfig } from '../nn/mechanism.js';
 import {
   TransformerLM,
@@ -53,6 +53,7 @@ export class RoutingTransformer extends TransformerLM {
     config: TransformerLMConfig,
     options: LayerOptions = {},
   ): RoutingTransformer {
+    checkOptions('RoutingTransformer.fromConfig', options, layerOptionNames);
     return new RoutingTransformer({ ...config, ...options });
   }
 }
@@ -77,6 +78,7 @@ export const routingTransformerPresets = {
 } as const satisfies Record<string, Omit<RoutingTransformerOptions, 'vocabSize'>>;
 
 function languageModelOptions(options: RoutingTransformerOptions): TransformerLMOptions {
+  checkObject('RoutingTransformer', 'options', options, '{ vocabSize, dModel, layers, heads }');
   const { routedHeads, routedLayers, clusters, window, localWindow, commitment, decay, ...rest } =
     options;
   const given = { routedHeads, routedLayers, clusters, window, localWindow, commitment, decay };

@@ -1,14 +1,22 @@
 /** Beam search and greedy decoding with the encoder-decoder. */
 import { noGrad } from '../core/autograd/index.js';
 import { fromBytes } from '../core/create.js';
-import { AbortError } from '../core/errors.js';
-import { checkOptions } from '../core/options.js';
+import { asTensor, show } from '../core/declare.js';
+import { AbortError, ArgumentError } from '../core/errors.js';
+import {
+  checkFunction,
+  checkInstance,
+  checkObject,
+  checkOptions,
+  checkSignal,
+  checkSizes,
+} from '../core/options.js';
 import { copy, full } from '../core/primitives.js';
 import { tidy } from '../core/scope.js';
 import type { Tensor } from '../core/tensor.js';
 import { reshape } from '../core/views.js';
 import { argmax } from '../dense/index.js';
-import type { DecodingState } from '../nn/decoding-state.js';
+import { DecodingState } from '../nn/decoding-state.js';
 import {
   type BeamScorer,
   type BeamSearchOptions,
@@ -16,7 +24,7 @@ import {
   type Hypothesis,
 } from '../train/beam-search.js';
 import { DecodingLoop, wantsCapture } from '../train/decoding-loop.js';
-import type { Transformer } from './transformer.js';
+import { Transformer } from './transformer.js';
 
 /**
  * A scorer for `beamSearch` that keeps keys and values of what was decoded: each step costs one
@@ -32,6 +40,9 @@ export function stateScorer(
   model: { step(ids: Tensor, state: DecodingState): Tensor },
   state: DecodingState,
 ): BeamScorer {
+  checkObject('stateScorer', 'model', model, 'a model with step(ids, state)');
+  checkFunction('stateScorer', model.step, 'model.step');
+  checkInstance('stateScorer', 'state', state, DecodingState);
   return async ({ index, tokens, parents }) => {
     const device = state.positions.device;
     const scores = tidy(() =>
@@ -50,6 +61,23 @@ export function stateScorer(
       scores.dispose();
     }
   };
+}
+
+/** The model's longest target of these sources, unless fewer tokens are asked for. */
+function stepsFor(
+  operator: string,
+  model: Transformer,
+  source: Tensor,
+  asked: number | undefined,
+): number {
+  checkInstance(operator, 'model', model, Transformer);
+  if (asTensor(operator, 'source', source).rank !== 2) {
+    throw new ArgumentError('ERR_RANK', operator, 'source', show(source), 'It must be [B, M]');
+  }
+  const { maxLength } = model.config;
+  const maxSteps = asked === undefined ? Math.min(source.dim(1) + 50, maxLength) : asked;
+  checkSizes(operator, { maxSteps });
+  return maxSteps;
 }
 
 /** Options of {@link greedy}. */
@@ -84,8 +112,10 @@ export async function greedy(
 ): Promise<number[][]> {
   checkOptions('greedy', options, ['bos', 'eos', 'maxSteps', 'capture', 'signal']);
   const { bos, eos, signal } = options;
-  const [batch, length] = source.shape as [number, number];
-  const steps = options.maxSteps ?? Math.min(length + 50, model.config.maxLength);
+  checkSizes('greedy', { bos, eos }, 0);
+  checkSignal('greedy', signal);
+  const steps = stepsFor('greedy', model, source, options.maxSteps);
+  const batch = source.dim(0);
   const capture = wantsCapture('greedy', model, source.device, options.capture);
   using state = model.initState(source, { capacity: steps });
   const found: number[][] = Array.from({ length: batch }, () => []);
@@ -130,14 +160,17 @@ export interface TranslateOptions extends Omit<BeamSearchOptions, 'scorer' | 'ba
 export async function translate(
   model: Transformer,
   source: Tensor,
-  { maxSteps, ...options }: TranslateOptions,
+  options: TranslateOptions,
 ): Promise<Hypothesis[][]> {
-  const [batch, length] = source.shape as [number, number];
-  const steps = maxSteps ?? Math.min(length + 50, model.config.maxLength);
+  checkObject('translate', 'options', options, '{ bos, eos }');
+  const { maxSteps, ...rest } = options;
+  const steps = stepsFor('translate', model, source, maxSteps);
   const { beam = 4 } = options;
+  checkSizes('translate', { beam });
+  const batch = source.dim(0);
   using state = model.initState(source, { beams: beam, capacity: steps });
   return await beamSearch({
-    ...options,
+    ...rest,
     beam,
     batch,
     maxSteps: steps,

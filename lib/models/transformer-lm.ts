@@ -2,12 +2,12 @@ import type { KvPages } from '../attention/index.js';
 import { noGrad } from '../core/autograd/index.js';
 import { show } from '../core/declare.js';
 import { ArgumentError } from '../core/errors.js';
-import { checkOptions } from '../core/options.js';
+import { checkFlags, checkInstance, checkNumbers, checkOptions } from '../core/options.js';
 import { tidy } from '../core/scope.js';
 import type { Tensor } from '../core/tensor.js';
 import { reshape } from '../core/views.js';
 import { add, crossEntropy, div, linear, maximum, notEqual, sum } from '../dense/index.js';
-import type { DecodingState } from '../nn/decoding-state.js';
+import { DecodingState } from '../nn/decoding-state.js';
 import { chunked } from '../nn/functional/chunked.js';
 import { initialise } from '../nn/initialise.js';
 import { Dropout } from '../nn/layers/dropout.js';
@@ -36,7 +36,7 @@ import {
 } from '../nn/layers/positions.js';
 import { RotaryPositions } from '../nn/layers/rotary.js';
 import { Encoder } from '../nn/layers/stacks.js';
-import type { Mechanism, MechanismConfig } from '../nn/mechanism.js';
+import { Mechanism, type MechanismConfig } from '../nn/mechanism.js';
 import { mechanismFrom } from '../nn/mechanisms/registry.js';
 import { SoftmaxAttention } from '../nn/mechanisms/softmax.js';
 import { Module } from '../nn/module.js';
@@ -187,6 +187,7 @@ export class TransformerLM extends Module {
 
   /** A new model of a configuration. */
   static fromConfig(config: TransformerLMConfig, options: LayerOptions = {}): TransformerLM {
+    checkOptions('TransformerLM.fromConfig', options, layerOptionNames);
     return new TransformerLM({ ...config, ...options });
   }
 
@@ -271,6 +272,7 @@ export class TransformerLM extends Module {
    * @throws ArgumentError when the state has no room for them
    */
   step(ids: Tensor, state: DecodingState): Tensor {
+    checkInstance('TransformerLM.step', 'state', state, DecodingState);
     state.reserve('TransformerLM.step', ids);
     return tidy(() =>
       noGrad(() => {
@@ -289,7 +291,10 @@ export class TransformerLM extends Module {
    *
    * @param options.training forward and backward (three times forward, the default) or forward alone
    */
-  flopsPerToken(length: number, { training = true } = {}): number {
+  flopsPerToken(length: number, options: { training?: boolean } = {}): number {
+    checkOptions('TransformerLM.flopsPerToken', options, ['training']);
+    checkSizes('TransformerLM.flopsPerToken', { length });
+    const { training = true } = options;
     const { vocabSize, dModel } = this.config;
     let forward = 2 * vocabSize * dModel;
     for (const { selfAttn, feedForward } of this.stack.layers) {
@@ -366,7 +371,9 @@ function makeMechanisms(options: TransformerLMOptions): Mechanism[] {
     const config = Array.isArray(mechanism) ? mechanism[i] : mechanism;
     return mechanismFrom(config as MechanismConfig, generator && { generator });
   });
-  for (const { name, causality } of made) {
+  for (const one of made) {
+    checkInstance('TransformerLM', 'mechanism', one, Mechanism);
+    const { name, causality } = one;
     if (causality !== 'causal')
       throw refuse(
         `${name}, which is ${causality}`,
@@ -399,6 +406,10 @@ function completeConfig(
   checkChoice(operator, 'norm', norm, normKinds);
   checkChoice(operator, 'position', position, positionKinds);
   checkProbability(operator, 'dropout', dropout);
+  checkNumbers(operator, { eps }, 0);
+  checkNumbers(operator, { rotaryBase });
+  const { recompute } = options;
+  checkFlags(operator, { tiedEmbeddings, bias, qkNorm, reversible, recompute });
   const gated = isGated(activation);
   const usual = gated ? 8 * Math.ceil(dModel / 3) : 4 * dModel;
   const { feedForward = usual } = options;

@@ -1,11 +1,12 @@
 import { noGrad } from '../core/autograd/index.js';
+import { asTensor, show } from '../core/declare.js';
 import { ArgumentError } from '../core/errors.js';
-import { checkOptions } from '../core/options.js';
+import { checkFlags, checkInstance, checkNumbers, checkOptions } from '../core/options.js';
 import { tidy } from '../core/scope.js';
 import type { Tensor } from '../core/tensor.js';
 import { reshape } from '../core/views.js';
 import { crossEntropy, linear, mul, notEqual, sum } from '../dense/index.js';
-import type { DecodingState } from '../nn/decoding-state.js';
+import { DecodingState } from '../nn/decoding-state.js';
 import { initialise } from '../nn/initialise.js';
 import { Dropout } from '../nn/layers/dropout.js';
 import { Embedding } from '../nn/layers/embedding.js';
@@ -164,6 +165,7 @@ export class Transformer extends Module {
 
   /** A new model of a configuration. */
   static fromConfig(config: TransformerConfig, options: LayerOptions = {}): Transformer {
+    checkOptions('Transformer.fromConfig', options, layerOptionNames);
     return new Transformer({ ...config, ...options });
   }
 
@@ -181,6 +183,7 @@ export class Transformer extends Module {
 
   /** What the output layer reads: [B, N, dModel]. */
   hidden(source: Tensor, target: Tensor, lengths: SequenceLengths = {}): Tensor {
+    checkOptions('Transformer', lengths, ['sourceLengths', 'targetLengths']);
     const memoryLengths = lengths.sourceLengths ?? this.lengthsOf(source);
     const memory = this.encode(source, memoryLengths);
     const targetLengths = lengths.targetLengths ?? this.lengthsOf(target);
@@ -267,6 +270,7 @@ export class Transformer extends Module {
    * @throws ArgumentError when the state has no room for them
    */
   step(ids: Tensor, state: DecodingState): Tensor {
+    checkInstance('Transformer.step', 'state', state, DecodingState);
     state.reserve('Transformer.step', ids);
     return tidy(() =>
       noGrad(() => {
@@ -282,6 +286,7 @@ export class Transformer extends Module {
 
   /** i32 [B]: how many tokens of each row are no padding. */
   lengthsOf(ids: Tensor): Tensor {
+    asTensor('Transformer', 'ids', ids);
     return noGrad(() => sum(notEqual(ids, this.config.padId), -1));
   }
 
@@ -315,5 +320,13 @@ function completeConfig(options: TransformerOptions): TransformerConfig {
   checkChoice(operator, 'norm', config.norm, normKinds);
   checkProbability(operator, 'dropout', config.dropout);
   checkProbability(operator, 'labelSmoothing', config.labelSmoothing);
+  checkNumbers(operator, { eps: config.eps }, 0);
+  if (!Number.isSafeInteger(config.padId)) {
+    const remedy = 'Give the id of a token, or -1 for none';
+    throw new ArgumentError('ERR_OPTION', operator, 'padId', show(config.padId), remedy);
+  }
+  const { normFirst, tiedEmbeddings } = config;
+  const { finalNorm, recompute } = options;
+  checkFlags(operator, { normFirst, tiedEmbeddings, finalNorm, recompute });
   return { ...config, finalNorm: options.finalNorm ?? config.normFirst };
 }

@@ -1,7 +1,9 @@
 import { noGrad } from '../core/autograd/index.js';
 import { arange } from '../core/create.js';
+import { asTensor } from '../core/declare.js';
 import type { Device } from '../core/device.js';
 import { ArgumentError } from '../core/errors.js';
+import { checkSizes } from '../core/options.js';
 import { assign, full } from '../core/primitives.js';
 import { keep } from '../core/scope.js';
 import type { Tensor } from '../core/tensor.js';
@@ -58,7 +60,7 @@ export class DecodingState {
    * @throws ArgumentError when they do not
    */
   reserve(operator: string, ids: Tensor): void {
-    const [batch, count] = ids.shape;
+    const [batch, count] = asTensor(operator, 'ids', ids).shape;
     if (ids.rank !== 2 || batch !== this.batch) {
       const remedy = `Give [${this.batch}, T], the batch the state was made for`;
       throw new ArgumentError('ERR_SHAPE', operator, 'ids', ids.toString(), remedy);
@@ -83,6 +85,7 @@ export class DecodingState {
    * @throws ArgumentError when there is no room for them, OutOfMemoryError when too few pages are free
    */
   replaying(count: number): void {
+    checkSizes('DecodingState.replaying', { count }, 0);
     this.#checkRoom('DecodingState.replaying', 'count', String(count), count);
     for (const layer of this.#layers) layer.replaying?.(count);
     this.#length += count;
@@ -122,6 +125,7 @@ export class DecodingState {
    * @param parents i32 [batch]
    */
   reorder(parents: Tensor): void {
+    asTensor('DecodingState.reorder', 'parents', parents);
     for (const layer of this.#layers) layer.reorder(parents);
   }
 

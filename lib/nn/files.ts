@@ -1,10 +1,12 @@
 /** Modules in safetensors files. */
 import { noGrad } from '../core/autograd/index.js';
-import { CheckpointError } from '../core/errors.js';
+import { show } from '../core/declare.js';
+import { ArgumentError, CheckpointError } from '../core/errors.js';
+import { checkFlags, checkFunction, checkInstance, checkOptions } from '../core/options.js';
 import { readSafetensorsFile } from '../core/safetensors/index.js';
 import { readTensor, type SaveOptions, saveTensors } from '../core/safetensors-tensors.js';
 import { transpose } from '../core/views.js';
-import { type LoadResult, type LoadStateOptions, type Module, write } from './module.js';
+import { type LoadResult, type LoadStateOptions, Module, write } from './module.js';
 
 /** Options of {@link loadModule}. */
 export interface LoadModuleOptions extends LoadStateOptions {
@@ -33,6 +35,7 @@ export async function saveModule(
   module: Module,
   options: SaveOptions = {},
 ): Promise<void> {
+  checkInstance('saveModule', 'module', module, Module);
   await saveTensors(path, module.stateDict(), options);
 }
 
@@ -51,8 +54,13 @@ export async function saveModule(
 export async function loadModule(
   path: string,
   module: Module,
-  { strict = true, rename = (name) => name }: LoadModuleOptions = {},
+  options: LoadModuleOptions = {},
 ): Promise<LoadResult> {
+  checkInstance('loadModule', 'module', module, Module);
+  checkOptions('loadModule', options, ['strict', 'rename']);
+  const { strict = true, rename = (name: string) => name } = options;
+  checkFlags('loadModule', { strict });
+  checkFunction('loadModule', rename, 'rename');
   await using file = await readSafetensorsFile(path);
   const shapes: Record<string, readonly number[]> = {};
   const sources = new Map<string, Source>();
@@ -60,7 +68,12 @@ export async function loadModule(
     const renamed = rename(source);
     if (renamed === null) continue;
     const { name, transposed } =
-      typeof renamed === 'string' ? { name: renamed, transposed: false } : renamed;
+      typeof renamed === 'string' ? { name: renamed, transposed: false } : (renamed ?? {});
+    if (typeof name !== 'string' || typeof transposed !== 'boolean') {
+      const remedy = 'Return a name, { name, transposed } or null';
+      const value = `a function that made ${show(renamed)} of '${source}'`;
+      throw new ArgumentError('ERR_VALUE', 'loadModule', 'rename', value, remedy);
+    }
     const other = sources.get(name);
     if (other !== undefined) {
       throw new CheckpointError(`loadModule: '${other.name}' and '${source}' are both '${name}'`, {

@@ -1,10 +1,10 @@
 /** Initial values, written into a tensor in place. All return the tensor. */
 import { noGrad } from '../core/autograd/index.js';
 import { fromBytes } from '../core/create.js';
-import { show } from '../core/declare.js';
+import { asTensor, show } from '../core/declare.js';
 import { ArgumentError } from '../core/errors.js';
 import type { Generator } from '../core/generator.js';
-import { checkOptions } from '../core/options.js';
+import { checkNumbers, checkOptions } from '../core/options.js';
 import { full } from '../core/primitives.js';
 import type { Tensor } from '../core/tensor.js';
 import { normal as drawNormal, uniform as drawUniform } from '../dense/index.js';
@@ -29,7 +29,8 @@ export interface KaimingOptions extends XavierOptions {
   fan?: 'in' | 'out';
 }
 
-function fill(t: Tensor, make: () => Tensor): Tensor {
+function fill(operator: string, t: Tensor, make: () => Tensor): Tensor {
+  asTensor(operator, 't', t);
   return noGrad(() => {
     const values = make();
     write(t, values);
@@ -40,7 +41,7 @@ function fill(t: Tensor, make: () => Tensor): Tensor {
 
 /** Inputs and outputs of one unit: [out, in, ...kernel]. */
 function fans(operator: string, t: Tensor): { in: number; out: number } {
-  if (t.rank < 2) {
+  if (asTensor(operator, 't', t).rank < 2) {
     throw new ArgumentError(
       'ERR_RANK',
       operator,
@@ -56,17 +57,24 @@ function fans(operator: string, t: Tensor): { in: number; out: number } {
 
 /** One value everywhere. */
 function constant(t: Tensor, value: number): Tensor {
-  return fill(t, () => full([], value, { dtype: t.dtype, device: t.device }));
+  return fill('constant', t, () => full([], value, { dtype: t.dtype, device: t.device }));
 }
 
 /** Uniform in [low, high). */
-function uniform(t: Tensor, options: InitialiseOptions & { low?: number; high?: number }): Tensor {
-  return fill(t, () => drawUniform(t.shape, { ...options, dtype: t.dtype, device: t.device }));
+function uniform(
+  t: Tensor,
+  options: InitialiseOptions & { low?: number; high?: number } = {},
+): Tensor {
+  checkOptions('uniform', options, ['low', 'high', 'generator']);
+  const draw = () => drawUniform(t.shape, { ...options, dtype: t.dtype, device: t.device });
+  return fill('uniform', t, draw);
 }
 
 /** Normal with the given mean (default 0) and standard deviation (default 1). */
 function normal(t: Tensor, options: InitialiseOptions & { mean?: number; std?: number } = {}) {
-  return fill(t, () => drawNormal(t.shape, { ...options, dtype: t.dtype, device: t.device }));
+  checkOptions('normal', options, ['mean', 'std', 'generator']);
+  const draw = () => drawNormal(t.shape, { ...options, dtype: t.dtype, device: t.device });
+  return fill('normal', t, draw);
 }
 
 /**
@@ -81,12 +89,13 @@ function truncatedNormal(
   checkOptions(operator, options, ['mean', 'std', 'low', 'high', 'generator']);
   const { mean = 0, std = 1, generator } = options;
   const { low = mean - 2 * std, high = mean + 2 * std } = options;
+  checkNumbers(operator, { mean, std, low, high });
   if (!(std > 0 && low < high)) {
     const value = `${show(low)}..${show(high)} with std ${show(std)}`;
     const remedy = 'Give low < high and a positive std';
     throw new ArgumentError('ERR_OPTION', operator, 'low', value, remedy);
   }
-  return fill(t, () => {
+  return fill(operator, t, () => {
     const draw = drawUniform(t.shape, { device: t.device, ...(generator && { generator }) });
     const u = draw.dataSync() as Float32Array;
     draw.dispose();
@@ -101,21 +110,29 @@ function truncatedNormal(
 }
 
 /** Uniform with variance 2 gain^2 / (in + out) (Glorot and Bengio 2010). */
-function xavierUniform(t: Tensor, { gain = 1, ...rest }: XavierOptions = {}): Tensor {
+function xavierUniform(t: Tensor, options: XavierOptions = {}): Tensor {
+  checkOptions('xavierUniform', options, ['gain', 'generator']);
+  const { gain = 1, ...rest } = options;
+  checkNumbers('xavierUniform', { gain });
   const fan = fans('xavierUniform', t);
   const bound = gain * Math.sqrt(6 / (fan.in + fan.out));
   return uniform(t, { ...rest, low: -bound, high: bound });
 }
 
 /** Normal with variance 2 gain^2 / (in + out) (Glorot and Bengio 2010). */
-function xavierNormal(t: Tensor, { gain = 1, ...rest }: XavierOptions = {}): Tensor {
+function xavierNormal(t: Tensor, options: XavierOptions = {}): Tensor {
+  checkOptions('xavierNormal', options, ['gain', 'generator']);
+  const { gain = 1, ...rest } = options;
+  checkNumbers('xavierNormal', { gain });
   const fan = fans('xavierNormal', t);
   return normal(t, { ...rest, std: gain * Math.sqrt(2 / (fan.in + fan.out)) });
 }
 
 /** Uniform with variance gain^2 / fan; the default gain sqrt(2) is that for relu (He et al. 2015). */
 function kaimingUniform(t: Tensor, options: KaimingOptions = {}): Tensor {
+  checkOptions('kaimingUniform', options, ['gain', 'fan', 'generator']);
   const { gain = Math.SQRT2, fan = 'in', ...rest } = options;
+  checkNumbers('kaimingUniform', { gain });
   checkChoice('kaimingUniform', 'fan', fan, ['in', 'out']);
   const bound = gain * Math.sqrt(3 / fans('kaimingUniform', t)[fan]);
   return uniform(t, { ...rest, low: -bound, high: bound });
@@ -123,7 +140,9 @@ function kaimingUniform(t: Tensor, options: KaimingOptions = {}): Tensor {
 
 /** Normal with variance gain^2 / fan; the default gain sqrt(2) is that for relu (He et al. 2015). */
 function kaimingNormal(t: Tensor, options: KaimingOptions = {}): Tensor {
+  checkOptions('kaimingNormal', options, ['gain', 'fan', 'generator']);
   const { gain = Math.SQRT2, fan = 'in', ...rest } = options;
+  checkNumbers('kaimingNormal', { gain });
   checkChoice('kaimingNormal', 'fan', fan, ['in', 'out']);
   return normal(t, { ...rest, std: gain / Math.sqrt(fans('kaimingNormal', t)[fan]) });
 }

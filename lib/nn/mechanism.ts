@@ -1,10 +1,12 @@
 /** The interface every attention-like system fills: layers and models take one as an argument. */
 
 import type { KvPages } from '../attention/index.js';
+import { asTensor } from '../core/declare.js';
 import type { Device } from '../core/device.js';
 import type { DType } from '../core/dtype.js';
 import { UnsupportedError } from '../core/errors.js';
 import type { Generator } from '../core/generator.js';
+import { checkObject } from '../core/options.js';
 import type { Tensor } from '../core/tensor.js';
 import { Module } from './module.js';
 
@@ -60,6 +62,21 @@ export interface RotaryTurns {
   readonly dim: number;
   readonly base: number;
   readonly interleaved: boolean;
+}
+
+/** @internal Refuses what a mechanism's forward call or step cannot be given. */
+export function checkHeads(
+  mechanism: string,
+  heads: Readonly<Record<string, Tensor>>,
+  context: MechanismContext,
+): void {
+  for (const [name, t] of Object.entries(heads)) asTensor(mechanism, name, t);
+  checkObject(mechanism, 'context', context, '{ lengths }, say');
+}
+
+/** @internal Refuses what tells no sizes. */
+export function checkShape(mechanism: string, shape: StateShape | FlopShape): void {
+  checkObject(mechanism, 'shape', shape, '{ batch, heads, keyDim, valueDim }');
 }
 
 /** What a mechanism remembers of the tokens decoded so far. Survives `tidy`. */

@@ -1,8 +1,9 @@
 import { noGrad } from '../core/autograd/index.js';
-import { show } from '../core/declare.js';
-import type { Device } from '../core/device.js';
+import { asTensor, show } from '../core/declare.js';
+import { type Device, device as deviceOf } from '../core/device.js';
 import { type DType, dtypes, isFloating } from '../core/dtype.js';
 import { ArgumentError, CheckpointError } from '../core/errors.js';
+import { checkFlags, checkFunction, checkObject, checkOptions } from '../core/options.js';
 import { assign, copy } from '../core/primitives.js';
 import { Tensor } from '../core/tensor.js';
 import { type Ownership, own, ownershipOf, type Parameter } from './parameter.js';
@@ -115,8 +116,14 @@ export abstract class Module {
    * @throws CheckpointError for shapes that differ, and, unless `strict` is false, for names that
    *   are missing or unexpected
    */
-  loadStateDict(dict: StateDict, { strict = true }: LoadStateOptions = {}): LoadResult {
-    const shapes = Object.fromEntries(Object.entries(dict).map(([name, t]) => [name, t.shape]));
+  loadStateDict(dict: StateDict, options: LoadStateOptions = {}): LoadResult {
+    checkObject('loadStateDict', 'dict', dict, 'tensors by name');
+    checkOptions('loadStateDict', options, ['strict']);
+    const { strict = true } = options;
+    checkFlags('loadStateDict', { strict });
+    const shapes = Object.fromEntries(
+      Object.entries(dict).map(([name, t]) => [name, asTensor('loadStateDict', name, t).shape]),
+    );
     const plan = this.planLoad(shapes, strict);
     noGrad(() => {
       for (const [name, target] of plan.targets) write(target, dict[name] as Tensor);
@@ -179,6 +186,7 @@ export abstract class Module {
 
   /** Switches the whole tree to training behaviour, or away from it. */
   train(on = true): this {
+    checkFlags('Module.train', { on });
     for (const module of this.modules()) module.training = on;
     return this;
   }
@@ -190,6 +198,7 @@ export abstract class Module {
 
   /** Freezes all parameters, or makes them trainable again. */
   requireGrad(value = true): this {
+    checkFlags('Module.requireGrad', { value });
     for (const p of this.parameters()) p.requireGrad(value);
     return this;
   }
@@ -200,6 +209,8 @@ export abstract class Module {
    */
   to(target: DType | Device | string): this {
     const isDtype = (dtypes as readonly unknown[]).includes(target);
+    // Also where there is no tensor to move.
+    if (!isDtype && target !== undefined) deviceOf(target as Device | string);
     if (isDtype && !isFloating(target as DType)) {
       throw new ArgumentError(
         'ERR_DTYPE',
@@ -239,6 +250,7 @@ export abstract class Module {
 
   /** Calls `fn` on every module of the tree, children before parents. */
   apply(fn: (module: Module) => void): this {
+    checkFunction('Module.apply', fn);
     for (const module of [...this.modules()].reverse()) fn(module);
     return this;
   }

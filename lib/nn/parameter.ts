@@ -1,6 +1,6 @@
 /** What a module owns: parameters, which train, and buffers, which do not. */
 import { asTensor } from '../core/declare.js';
-import { checkOptions } from '../core/options.js';
+import { checkFlags, checkOptions } from '../core/options.js';
 import { keep } from '../core/scope.js';
 import type { Tensor } from '../core/tensor.js';
 
@@ -43,6 +43,7 @@ export function own(t: Tensor, as: Ownership): Tensor {
 export function parameter(data: Tensor, options: { requiresGrad?: boolean } = {}): Parameter {
   checkOptions('parameter', options, ['requiresGrad']);
   const { requiresGrad = true } = options;
+  checkFlags('parameter', { requiresGrad });
   asTensor('parameter', 'data', data).requireGrad(requiresGrad);
   return own(data, { kind: 'parameter', persistent: true, keepDtype: false });
 }
@@ -64,6 +65,7 @@ export function buffer(
 ): Tensor {
   checkOptions('buffer', options, ['persistent', 'keepDtype']);
   const { persistent = true, keepDtype = false } = options;
+  checkFlags('buffer', { persistent, keepDtype });
   asTensor('buffer', 'data', data);
   return own(data, { kind: 'buffer', persistent, keepDtype });
 }

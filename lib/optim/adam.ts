@@ -1,3 +1,6 @@
+import { show } from '../core/declare.js';
+import { ArgumentError } from '../core/errors.js';
+import { checkFlags, checkNumbers } from '../core/options.js';
 import { adamStep } from '../dense/optimizer.js';
 import {
   type CommonOptions,
@@ -34,6 +37,16 @@ const defaults: Required<AdamOptions> = {
 abstract class AdamBase extends Optimizer<AdamOptions> {
   /** Whether weight decay acts on the parameter itself. */
   protected abstract readonly decoupled: boolean;
+
+  protected override checkGroup(operator: string, options: Required<AdamOptions>): void {
+    const { betas, eps, weightDecay, amsgrad } = options;
+    if (!Array.isArray(betas) || betas.length !== 2 || !betas.every((b) => b >= 0 && b < 1)) {
+      const remedy = 'Give two numbers in [0, 1)';
+      throw new ArgumentError('ERR_OPTION', operator, 'betas', show(betas), remedy);
+    }
+    checkNumbers(operator, { 'betas[0]': betas[0], 'betas[1]': betas[1], eps, weightDecay }, 0);
+    checkFlags(operator, { amsgrad });
+  }
 
   protected override stateNames(group: Group<AdamOptions>): readonly string[] {
     return ['exp_avg', 'exp_avg_sq', ...(group.options.amsgrad ? ['max_exp_avg_sq'] : [])];

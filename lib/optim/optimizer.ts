@@ -1,7 +1,7 @@
-import { show } from '../core/declare.js';
+import { asTensor, show } from '../core/declare.js';
 import type { Device } from '../core/device.js';
 import { ArgumentError, CheckpointError } from '../core/errors.js';
-import { checkOptions } from '../core/options.js';
+import { checkFlags, checkObject, checkOptions } from '../core/options.js';
 import { assign, copy, full } from '../core/primitives.js';
 import { keep } from '../core/scope.js';
 import { Tensor } from '../core/tensor.js';
@@ -70,6 +70,8 @@ export abstract class Optimizer<O extends CommonOptions = CommonOptions> {
     for (const { params: members, ...own } of groupsOf<O>(operator, params)) {
       checkOptions(operator, own, allowed);
       const merged = { ...defaults, ...defined(options), ...defined(own) } as Required<O>;
+      checkFlags(operator, { masterWeights: merged.masterWeights });
+      this.checkGroup(operator, merged);
       this.#addGroup(operator, members, merged, seen);
     }
     if (seen.size === 0) {
@@ -114,6 +116,9 @@ export abstract class Optimizer<O extends CommonOptions = CommonOptions> {
       step: keep(full([1], 0, { dtype: 'i32', device })),
     });
   }
+
+  /** @internal Refuses options of its own that make no sense. */
+  protected checkGroup(_operator: string, _options: Required<O>): void {}
 
   /** Calls of `step()` so far, steps that `skip` turned into nothing included. */
   get steps(): number {
@@ -168,7 +173,10 @@ export abstract class Optimizer<O extends CommonOptions = CommonOptions> {
 
   /** Updates every parameter that has a gradient. Enqueues the arithmetic and returns. */
   step(options: StepOptions = {}): void {
-    checkOptions(`${this.constructor.name}.step`, options, ['gradScale', 'skip']);
+    const operator = `${this.constructor.name}.step`;
+    checkOptions(operator, options, ['gradScale', 'skip']);
+    for (const [name, t] of Object.entries(options))
+      if (t !== undefined) asTensor(operator, name, t);
     const step = this.#steps + 1;
     for (const group of this.groups) {
       if (typeof group.rate === 'function') this.#writeRate(group, step);
@@ -246,11 +254,13 @@ export abstract class Optimizer<O extends CommonOptions = CommonOptions> {
    * @throws CheckpointError when names, shapes or dtypes do not fit; then nothing was changed
    */
   loadState(state: Readonly<Record<string, Tensor>>): void {
+    checkObject(`${this.constructor.name}.loadState`, 'state', state, 'what state() gives');
     const rest = new Map(Object.entries(state));
     const take = (name: string, shape: readonly number[], dtype: string): Tensor => {
       const t = rest.get(name);
       rest.delete(name);
       if (!t) throw this.#misfit(name, 'absent', 'It is not the state of this optimizer');
+      asTensor(`${this.constructor.name}.loadState`, name, t);
       if (t.dtype !== dtype || t.shape.join() !== shape.join()) {
         throw this.#misfit(name, t.toString(), `It must be ${dtype}[${shape.join(', ')}]`);
       }

@@ -3,6 +3,7 @@
  * resumes at step n needs nothing but n.
  */
 
+import { show } from '../core/declare.js';
 import { ArgumentError } from '../core/errors.js';
 import { checkOptions } from '../core/options.js';
 
@@ -15,7 +16,7 @@ function check(schedule: string, argument: string, value: number, least: number)
     'ERR_VALUE',
     schedule,
     argument,
-    String(value),
+    show(value),
     `Give a finite number of at least ${least}`,
   );
 }

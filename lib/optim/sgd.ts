@@ -1,3 +1,4 @@
+import { checkFlags, checkNumbers } from '../core/options.js';
 import { sgdStep } from '../dense/optimizer.js';
 import {
   type CommonOptions,
@@ -46,6 +47,12 @@ export class SGD extends Optimizer<SgdOptions> {
     options: SgdOptions = {},
   ) {
     super(params, options, defaults);
+  }
+
+  protected override checkGroup(operator: string, options: Required<SgdOptions>): void {
+    const { momentum, dampening, weightDecay, nesterov } = options;
+    checkNumbers(operator, { momentum, dampening, weightDecay });
+    checkFlags(operator, { nesterov });
   }
 
   protected override stateNames(group: Group<SgdOptions>): readonly string[] {

@@ -1,6 +1,6 @@
 /** Positions in the order of their groups. */
 import { field, nativeOperator } from '../core/declare.js';
-import { checkOptions } from '../core/options.js';
+import { checkFlags, checkOptions } from '../core/options.js';
 import type { Tensor } from '../core/tensor.js';
 
 const bucketSortCall = nativeOperator('bucketSort', {
@@ -42,6 +42,7 @@ export function bucketSort(
 ): BucketOrder {
   checkOptions('bucketSort', options, ['inverse']);
   const { inverse = false } = options;
+  checkFlags('bucketSort', { inverse });
   const sorted = bucketSortCall({ groups, count, withInverse: inverse });
   const { order, offsets } = sorted;
   return inverse ? { order, offsets, inverse: sorted.inverse } : { order, offsets };

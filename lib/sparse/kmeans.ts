@@ -1,8 +1,8 @@
 /** Online spherical k-means over the tokens of each head. */
 import { type Context, defineOperator, noGrad } from '../core/autograd/index.js';
-import { field, nativeOperator, show } from '../core/declare.js';
+import { asTensor, field, nativeOperator, show } from '../core/declare.js';
 import { ArgumentError } from '../core/errors.js';
-import { checkOptions, checkSizes } from '../core/options.js';
+import { checkObject, checkOptions, checkSizes, checkTensors } from '../core/options.js';
 import type { Tensor } from '../core/tensor.js';
 import { add, mul } from '../dense/binary.js';
 import { mean } from '../dense/mean.js';
@@ -186,7 +186,17 @@ export function kmeansUpdate(
   options: KmeansUpdateOptions = {},
 ): void {
   checkOptions('kmeansUpdate', options, ['lengths', 'decay', 'epsilon', 'minimum', 'rule']);
+  checkState('kmeansUpdate', state);
+  checkObject('kmeansUpdate', 'batch', batch, '{ sums, counts } as clusterSums gives them');
   update(state, x, batch, options);
+}
+
+function checkState(operator: string, state: KmeansState): void {
+  checkObject(operator, 'state', state, '{ centroids, sums, counts, generator }');
+  const { centroids, sums, counts, generator } = state;
+  for (const [name, t] of Object.entries({ centroids, sums, counts, generator })) {
+    asTensor(operator, `state.${name}`, t);
+  }
 }
 
 function update(
@@ -229,8 +239,14 @@ export function kmeansInitialise(
   checkOptions('kmeansInitialise', options, ['lengths', 'iterations']);
   const { iterations = 10, lengths = null } = options;
   if (iterations !== 0) checkSizes('kmeansInitialise', { iterations });
+  checkState('kmeansInitialise', state);
   const tokens = (Array.isArray(x) ? x : [x]) as readonly Tensor[];
-  const [first] = tokens as [Tensor];
+  checkTensors('kmeansInitialise', 'x', tokens);
+  const [first] = tokens;
+  if (!first) {
+    const remedy = 'Pass a tensor, or a list of at least one';
+    throw new ArgumentError('ERR_VALUE', 'kmeansInitialise', 'x', show(x), remedy);
+  }
   noGrad(() => {
     update(state, first, null, { lengths });
     const clusters = state.centroids.shape[1] as number;
@@ -268,6 +284,7 @@ export function clusterMembers(
 ): Tensor {
   checkOptions('clusterMembers', options, ['lengths']);
   checkSizes('clusterMembers', { window });
+  asTensor('clusterMembers', 'x', x);
   const { lengths } = options;
   const all = Math.max(1, x.shape[2] ?? 1);
   return clusterMembersCall({ x, centroids, lengths, window: Math.min(window, all) }).members;
@@ -298,6 +315,9 @@ const commitmentDistance = defineOperator({
  * const loss = commitmentLoss(x, centroids, kmeansAssign(x, centroids).assignments);
  */
 export function commitmentLoss(x: Tensor, centroids: Tensor, assignments: Tensor): Tensor {
+  for (const [name, t] of Object.entries({ x, centroids, assignments })) {
+    asTensor('commitmentLoss', name, t);
+  }
   if (x.rank !== 4) {
     throw new ArgumentError('ERR_RANK', 'commitmentLoss', 'x', show(x), 'It must be [B, H, N, D]');
   }

@@ -1,9 +1,9 @@
 /** Attention among tokens that share a bucket of a random hash. */
 import { decideOnce } from '../core/autograd/index.js';
-import { show } from '../core/declare.js';
+import { asTensor, show } from '../core/declare.js';
 import { ArgumentError } from '../core/errors.js';
 import type { Generator } from '../core/generator.js';
-import { checkOptions, checkSizes } from '../core/options.js';
+import { checkFlags, checkNumbers, checkOptions, checkSizes } from '../core/options.js';
 import type { Tensor } from '../core/tensor.js';
 import { bucketSort } from './bucket-sort.js';
 import { bucketFactors, lshBuckets } from './lsh-buckets.js';
@@ -97,7 +97,13 @@ export function lshAttentionLse(
   const { causal = false, chunk = 64, back = 1, forward = causal ? 0 : 1 } = given;
   const { chunking = 'bucket', sameBucket = true, lengths = null } = given;
   const { self = 'lastResort', selfPenalty, duplicates = 'corrected' } = given;
-  checkSizes('lshAttention', { chunk });
+  checkSizes('lshAttention', {
+    chunk,
+    ...(given.rounds !== undefined && { rounds: given.rounds }),
+  });
+  checkFlags('lshAttention', { causal, sameBucket, returnRoundLse });
+  checkNumbers('lshAttention', { scale: given.scale, selfPenalty });
+  asTensor('lshAttention', 'qk', qk);
   const global = chunking === 'global';
   const eps = preset === 'trax' ? 1e-6 : 1e-12;
   const { keys, scale } = unitKeys(qk, { scale: given.scale, eps });
@@ -125,8 +131,8 @@ function checkCombination(options: LshAttentionOperatorOptions): void {
     if (name) throw new ArgumentError('ERR_OPTION', 'lshAttention', name, 'given', remedy);
   };
   if (chunking === 'bucket') refuse(['sameBucket'], "It is for chunking: 'global'");
-  if (rotations) refuse(['rounds', 'generator'], 'Leave it out: rotations decide');
-  if (!bucketIds) return;
+  if (rotations !== undefined) refuse(['rounds', 'generator'], 'Leave it out: rotations decide');
+  if (bucketIds === undefined) return;
   refuse(['rotations', 'rounds', 'generator'], 'Leave it out: bucketIds decide');
   if (chunking === 'bucket') {
     refuse(['lengths'], 'Leave it out, and give padding the number of buckets for its bucket');
@@ -146,8 +152,8 @@ function sortedBuckets(
       bucketIds ??
       lshBuckets(qk, {
         buckets,
-        ...(rotations ? { rotations } : { rounds: rounds ?? 4 }),
-        ...(generator && { generator }),
+        ...(rotations !== undefined ? { rotations } : { rounds: rounds ?? 4 }),
+        ...(generator !== undefined && { generator }),
         // Where chunks are cut globally, padding takes its places in them.
         ...(lengths && !global && { lengths }),
       });

@@ -1,8 +1,8 @@
 /** Buckets of locality-sensitive hashing. */
-import { field, nativeOperator, show } from '../core/declare.js';
+import { asTensor, field, nativeOperator, show } from '../core/declare.js';
 import { ArgumentError } from '../core/errors.js';
-import type { Generator } from '../core/generator.js';
-import { checkOptions, checkSizes } from '../core/options.js';
+import { Generator } from '../core/generator.js';
+import { checkInstance, checkOptions, checkSizes } from '../core/options.js';
 import type { Tensor } from '../core/tensor.js';
 import { normal } from '../dense/random.js';
 
@@ -49,18 +49,15 @@ export function lshBuckets(x: Tensor, options: LshBucketsOptions): Tensor {
   checkOptions('lshBuckets', options, ['buckets', 'rounds', 'rotations', 'generator', 'lengths']);
   const { buckets, rounds, rotations, generator, lengths } = options;
   const factors = bucketFactors('lshBuckets', buckets);
-  if (rotations) {
+  if (rotations !== undefined) {
+    asTensor('lshBuckets', 'rotations', rotations);
     if (rounds !== undefined && rounds !== rotations.shape[1]) {
       const remedy = `Leave it out: rotations are for ${rotations.shape[1]} rounds`;
       throw new ArgumentError('ERR_VALUE', 'lshBuckets', 'rounds', show(rounds), remedy);
     }
     return lshBucketsCall({ x, rotations, factors, lengths }).buckets;
   }
-  const drawn = lshRotations(x, {
-    buckets,
-    ...(rounds !== undefined && { rounds }),
-    ...(generator && { generator }),
-  });
+  const drawn = rotationsFor('lshBuckets', x, factors, rounds, generator);
   try {
     return lshBucketsCall({ x, rotations: drawn, factors, lengths }).buckets;
   } finally {
@@ -79,17 +76,27 @@ export function lshBuckets(x: Tensor, options: LshBucketsOptions): Tensor {
  */
 export function lshRotations(
   x: Tensor,
-  {
-    buckets,
-    rounds = 1,
-    generator,
-  }: { buckets: number | readonly number[]; rounds?: number; generator?: Generator },
+  options: { buckets: number | readonly number[]; rounds?: number; generator?: Generator },
 ): Tensor {
-  checkSizes('lshBuckets', { rounds });
-  const columns = bucketFactors('lshBuckets', buckets).reduce((n, f) => n + f / 2, 0);
-  if (x.rank !== 4) {
-    throw new ArgumentError('ERR_RANK', 'lshBuckets', 'x', show(x), 'It must be [B, H, N, D]');
+  checkOptions('lshRotations', options, ['buckets', 'rounds', 'generator']);
+  const { buckets, rounds, generator } = options;
+  const factors = bucketFactors('lshRotations', buckets);
+  return rotationsFor('lshRotations', x, factors, rounds, generator);
+}
+
+function rotationsFor(
+  operator: string,
+  x: Tensor,
+  factors: readonly number[],
+  rounds = 1,
+  generator?: Generator,
+): Tensor {
+  checkSizes(operator, { rounds });
+  if (generator !== undefined) checkInstance(operator, 'generator', generator, Generator);
+  if (asTensor(operator, 'x', x).rank !== 4) {
+    throw new ArgumentError('ERR_RANK', operator, 'x', show(x), 'It must be [B, H, N, D]');
   }
+  const columns = factors.reduce((n, f) => n + f / 2, 0);
   const [, heads, , dim] = x.shape as [number, number, number, number];
   const where = { device: x.device, ...(generator && { generator }) };
   return normal([heads, rounds, dim, columns], where);
@@ -97,7 +104,8 @@ export function lshRotations(
 
 /** @internal The factors that a number of buckets is hashed by. */
 export function bucketFactors(operator: string, buckets: number | readonly number[]): number[] {
-  const factors = typeof buckets === 'number' ? splitBuckets(buckets) : [...buckets];
+  const given: readonly number[] = Array.isArray(buckets) ? buckets : [];
+  const factors = typeof buckets === 'number' ? splitBuckets(buckets) : [...given];
   if (
     factors.length === 0 ||
     !factors.every((f) => Number.isSafeInteger(f) && f >= 2 && f % 2 === 0)
@@ -116,7 +124,7 @@ export function bucketFactors(operator: string, buckets: number | readonly numbe
 const unsplit = 32;
 
 function splitBuckets(buckets: number): number[] {
-  if (buckets <= unsplit) return [buckets];
+  if (!Number.isSafeInteger(buckets) || buckets <= unsplit) return [buckets];
   for (let f = Math.floor(Math.sqrt(buckets)); f >= 2; f--) {
     if (f % 2 === 0 && (buckets / f) % 2 === 0) return [f, buckets / f];
   }

@@ -2,12 +2,12 @@
 import { KvCache } from '../attention/kv-cache.js';
 import { noGrad } from '../core/autograd/index.js';
 import { zeros } from '../core/create.js';
-import { field, nativeOperator } from '../core/declare.js';
+import { asTensor, field, nativeOperator } from '../core/declare.js';
 import type { Device } from '../core/device.js';
 import type { DType } from '../core/dtype.js';
 import { UnsupportedError } from '../core/errors.js';
 import { isCapturing } from '../core/graph.js';
-import { checkOptions, checkSizes } from '../core/options.js';
+import { checkInstance, checkNumbers, checkOptions, checkSizes } from '../core/options.js';
 import { assign } from '../core/primitives.js';
 import { keep } from '../core/scope.js';
 import type { Tensor } from '../core/tensor.js';
@@ -154,6 +154,9 @@ export function lshStep(
   options: Pick<LshAttentionOperatorOptions, 'scale' | 'selfPenalty'> = {},
 ): Tensor {
   checkOptions('lshStep', options, ['scale', 'selfPenalty']);
+  checkNumbers('lshStep', options as Record<string, unknown>);
+  checkInstance('lshStep', 'cache', cache, LshCache);
+  for (const [name, t] of Object.entries({ qk, v, rotations })) asTensor('lshStep', name, t);
   const { factors, chunk, back, lists, counts, tokens } = cache;
   return noGrad(() => {
     const buckets = lshBuckets(qk, { buckets: factors, rotations });

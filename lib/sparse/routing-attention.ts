@@ -3,10 +3,16 @@
 import { attention } from '../attention/index.js';
 import { decideOnce } from '../core/autograd/index.js';
 import { tensor } from '../core/create.js';
-import { show } from '../core/declare.js';
+import { asTensor, show } from '../core/declare.js';
 import type { DType } from '../core/dtype.js';
 import { ArgumentError } from '../core/errors.js';
-import { checkOptions, checkSizes } from '../core/options.js';
+import {
+  checkFlags,
+  checkNumbers,
+  checkObject,
+  checkOptions,
+  checkSizes,
+} from '../core/options.js';
 import { full } from '../core/primitives.js';
 import type { Tensor } from '../core/tensor.js';
 import { reshape } from '../core/views.js';
@@ -108,11 +114,20 @@ export function routingAttention(
   checkOptions('routingAttention', options, [...common, ...ofAssigned, ...ofBalanced]);
   const { window = 128, causal = true, balanced = false, keyWindow = window } = options;
   checkSizes('routingAttention', { window, keyWindow });
+  checkFlags('routingAttention', { causal, balanced });
+  const { scale, selfPenalty, epsilon, memory, masks } = options;
+  checkNumbers('routingAttention', { scale, selfPenalty, epsilon });
   for (const name of balanced ? ofAssigned : ofBalanced) {
     if (options[name as keyof RoutingAttentionOperatorOptions] === undefined) continue;
     const remedy = balanced ? 'Leave it out with balanced' : 'It is for balanced: true';
     throw new ArgumentError('ERR_OPTION', 'routingAttention', name, 'given', remedy);
   }
+  if (memory !== undefined) checkObject('routingAttention', 'memory', memory, '{ keys, values }');
+  if (masks !== undefined) {
+    checkOptions('routingAttention', masks, ['queries', 'keys']);
+    for (const [name, t] of Object.entries(masks)) asTensor('routingAttention', `masks.${name}`, t);
+  }
+  asTensor('routingAttention', 'centroids', centroids);
   checkTokens(q, k, v, causal);
   return balanced
     ? balancedAttention(q, k, v, centroids, { ...options, window, keyWindow, causal })
@@ -120,9 +135,9 @@ export function routingAttention(
 }
 
 function checkTokens(q: Tensor, k: Tensor | null, v: Tensor, causal: boolean): void {
-  const named = { q, ...(k && { k }), v };
+  const named = { q, ...(k != null && { k }), v };
   for (const [name, t] of Object.entries(named)) {
-    if (t.rank === 4) continue;
+    if (asTensor('routingAttention', name, t).rank === 4) continue;
     const remedy = 'It must be [B, H, tokens, D]';
     throw new ArgumentError('ERR_RANK', 'routingAttention', name, show(t), remedy);
   }
@@ -207,7 +222,7 @@ function balancedAttention(
   if (memory) {
     const dims = { keys: q.shape[3], values: v.shape[3] };
     for (const name of ['keys', 'values'] as const) {
-      const t = memory[name];
+      const t = asTensor('routingAttention', `memory.${name}`, memory[name]);
       const wanted = [heads, clusters, memory.keys.shape[2], dims[name]];
       if (t.rank === 4 && t.shape.every((d, i) => d === wanted[i])) continue;
       const remedy = `It must have shape [${wanted.join(', ')}]`;

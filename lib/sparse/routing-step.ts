@@ -1,9 +1,9 @@
 /** Decoding of routed attention: a ring of recent keys and values for each cluster. */
 import { zeros } from '../core/create.js';
-import { field, nativeOperator } from '../core/declare.js';
+import { asTensor, field, nativeOperator } from '../core/declare.js';
 import type { Device } from '../core/device.js';
 import type { DType } from '../core/dtype.js';
-import { checkOptions, checkSizes } from '../core/options.js';
+import { checkInstance, checkNumbers, checkOptions, checkSizes } from '../core/options.js';
 import { assign } from '../core/primitives.js';
 import { keep } from '../core/scope.js';
 import type { Tensor } from '../core/tensor.js';
@@ -119,6 +119,10 @@ export function routingStep(
   options: Pick<RoutingAttentionOperatorOptions, 'scale' | 'selfPenalty'> = {},
 ): Tensor {
   checkOptions('routingStep', options, ['scale', 'selfPenalty']);
+  checkNumbers('routingStep', options as Record<string, unknown>);
+  checkInstance('routingStep', 'cache', cache, RoutingCache);
+  const given = { q, ...(k != null && { k }), v, centroids };
+  for (const [name, t] of Object.entries(given)) asTensor('routingStep', name, t);
   const made: Tensor[] = [];
   const clustersOf = (x: Tensor): Tensor => {
     const { assignments, scores } = kmeansAssign(x, centroids);

@@ -1,7 +1,7 @@
 /** Exact attention over rows fetched through a permutation: what hashing and routing share. */
 import { type Context, defineOperator } from '../core/autograd/index.js';
-import { field, nativeOperator } from '../core/declare.js';
-import { checkOptions } from '../core/options.js';
+import { asTensor, field, nativeOperator } from '../core/declare.js';
+import { checkNumbers, checkObject, checkOptions } from '../core/options.js';
 import type { Tensor } from '../core/tensor.js';
 
 const problemFields = {
@@ -158,6 +158,8 @@ const optionNames = [
   'returnRoundLse',
 ];
 
+const patternNames = ['kind', 'chunk', 'back', 'forward', 'window', 'sameGroup'];
+
 /**
  * Softmax attention between tokens that are near each other in a sorted order: the engine of `lshAttention` and
  * `routingAttention`. Rows are fetched through the order, tile by tile; no matrix of scores, no copy
@@ -186,7 +188,15 @@ export function sortedAttention(
   options: SortedAttentionOptions & { returnRoundLse?: boolean },
 ): [output: Tensor, logSumExp: Tensor, roundLse?: Tensor] {
   checkOptions('sortedAttention', options, optionNames);
-  const { queries, keys = queries, pattern, causal = pattern.kind === 'window' } = options;
+  asTensor('sortedAttention', 'q', q);
+  const { queries, keys = queries, pattern } = options;
+  checkObject('sortedAttention', 'queries', queries, '{ order, offsets } as bucketSort gives them');
+  checkObject('sortedAttention', 'keys', keys, '{ order, offsets } as bucketSort gives them');
+  checkObject('sortedAttention', 'pattern', pattern, "{ kind: 'chunk', chunk: 64 }, say");
+  checkOptions('sortedAttention', pattern, patternNames);
+  const { causal = pattern.kind === 'window', self = 'ordinary', scale } = options;
+  const { selfPenalty = defaultSelfPenalty, duplicates = 'counted' } = options;
+  checkNumbers('sortedAttention', { scale });
   const ranks: PatternFields = { chunk: 0, back: 0, forward: 0, window: 0, sameGroup: false };
   const { kind, ...given } = pattern;
   Object.assign(ranks, given);
@@ -199,10 +209,10 @@ export function sortedAttention(
     pattern: kind,
     ...ranks,
     causal,
-    self: options.self ?? 'ordinary',
-    selfPenalty: options.selfPenalty ?? defaultSelfPenalty,
-    duplicates: options.duplicates ?? 'counted',
-    scale: options.scale ?? 1 / Math.sqrt(q.shape?.at(-1) || 1),
+    self,
+    selfPenalty,
+    duplicates,
+    scale: scale ?? 1 / Math.sqrt(q.shape.at(-1) || 1),
   };
   const results = sortedAttentionOperator(q, k, v, problem, options.returnRoundLse ?? false);
   return results as [Tensor, Tensor, Tensor?];

@@ -1,4 +1,5 @@
 import { fromBytes } from '../core/create.js';
+import { show as shown } from '../core/declare.js';
 import { ArgumentError, CheckpointError } from '../core/errors.js';
 import { readSafetensorsFile, type SafetensorsFile } from '../core/safetensors/index.js';
 import { readTensor } from '../core/safetensors-tensors.js';
@@ -29,7 +30,7 @@ export async function averageCheckpoints(
       'ERR_VALUE',
       'averageCheckpoints',
       'paths',
-      JSON.stringify(paths),
+      shown(paths),
       'Give a list with at least one file',
     );
   }

@@ -4,8 +4,15 @@
  * decoder with a key/value cache can reorder its cache and compute one position.
  */
 
+import { show } from '../core/declare.js';
 import { AbortError, ArgumentError } from '../core/errors.js';
-import { checkOptions } from '../core/options.js';
+import {
+  checkFlags,
+  checkFunction,
+  checkOptions,
+  checkSignal,
+  checkSizes,
+} from '../core/options.js';
 
 /** What a scorer is told in a step. There are batch * beam rows, a sentence's rows side by side. */
 export interface BeamStep {
@@ -266,25 +273,30 @@ const optionNames: readonly (keyof BeamSearchOptions)[] = [
 
 function validate(options: BeamSearchOptions): void {
   checkOptions('beamSearch', options, optionNames);
+  const { scorer, bos, eos, stopEarly, signal } = options;
+  checkFunction('beamSearch', scorer, 'scorer');
+  checkSizes('beamSearch', { bos, eos }, 0);
+  checkFlags('beamSearch', { stopEarly });
+  checkSignal('beamSearch', signal);
   const counts = { beam: 4, batch: 1, nBest: 1, ...options };
   for (const argument of ['beam', 'batch', 'nBest', 'maxSteps'] as const) {
     const value = counts[argument];
     if (Number.isSafeInteger(value) && value >= 1) continue;
     const remedy = 'Give an integer >= 1';
-    throw new ArgumentError('ERR_OPTION', 'beamSearch', argument, String(value), remedy);
+    throw new ArgumentError('ERR_OPTION', 'beamSearch', argument, show(value), remedy);
   }
   if (counts.nBest > counts.beam) {
     const remedy = `Give at most the beam, ${counts.beam}, or widen the beam`;
     throw new ArgumentError('ERR_OPTION', 'beamSearch', 'nBest', String(counts.nBest), remedy);
   }
   const { alpha = 0.6, convention = 'tensor2tensor' } = options;
-  if (!(alpha >= 0 && Number.isFinite(alpha))) {
+  if (!Number.isFinite(alpha) || alpha < 0) {
     const remedy = 'Give a finite number >= 0';
-    throw new ArgumentError('ERR_OPTION', 'beamSearch', 'alpha', String(alpha), remedy);
+    throw new ArgumentError('ERR_OPTION', 'beamSearch', 'alpha', show(alpha), remedy);
   }
   if (convention !== 'tensor2tensor' && convention !== 'opennmt') {
     const remedy = "Give 'tensor2tensor' or 'opennmt'";
-    throw new ArgumentError('ERR_OPTION', 'beamSearch', 'convention', String(convention), remedy);
+    throw new ArgumentError('ERR_OPTION', 'beamSearch', 'convention', show(convention), remedy);
   }
 }
 
@@ -325,6 +337,11 @@ export async function beamSearch(options: BeamSearchOptions): Promise<Hypothesis
     const prefix = (row: number): number[] =>
       tokensOf(searches[Math.floor(row / beam)]?.alive[row % beam]?.node);
     const logits = await scorer({ index, tokens, parents, prefix });
+    if (!ArrayBuffer.isView(logits)) {
+      const remedy = 'Return a Float32Array or Float64Array of [rows, vocabulary] logits';
+      const value = `a function that returned ${show(logits)}`;
+      throw new ArgumentError('ERR_VALUE', 'beamSearch', 'scorer', value, remedy);
+    }
     const vocabulary = logits.length / rows;
     if (!Number.isInteger(vocabulary) || vocabulary < 1) {
       throw new ArgumentError(

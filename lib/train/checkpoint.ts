@@ -5,10 +5,17 @@
  */
 
 import { CheckpointError } from '../core/errors.js';
+import {
+  checkInstance,
+  checkObject,
+  checkOptions,
+  checkSignal,
+  checkSizes,
+} from '../core/options.js';
 import { readSafetensorsFile } from '../core/safetensors/index.js';
 import { loadTensors, saveTensors } from '../core/safetensors-tensors.js';
 import type { Tensor } from '../core/tensor.js';
-import { loadModule, type Module } from '../nn/index.js';
+import { loadModule, Module } from '../nn/index.js';
 
 /** What a model is: enough to make another one like it. */
 export interface ModelDescription {
@@ -53,6 +60,7 @@ export function describeModel(model: Module): ModelDescription {
  * Writes a checkpoint, atomically: a process that is killed at any moment leaves the old file or the
  * new one. Tensors are read from their device one at a time.
  *
+ * @throws ArgumentError for what is no module, or content without a step
  * @throws FileError when the directory is missing, not writable or full; an old file stays
  * @example
  * const model = new Linear(4, 2);
@@ -63,7 +71,12 @@ export async function saveCheckpoint(
   model: Module,
   content: CheckpointContent,
 ): Promise<void> {
+  checkInstance('saveCheckpoint', 'model', model, Module);
+  checkOptions('saveCheckpoint', content, ['step', 'optimizer', 'training', 'notes', 'signal']);
   const { step, optimizer = {}, training, notes, signal } = content;
+  checkSizes('saveCheckpoint', { step }, 0);
+  checkObject('saveCheckpoint', 'optimizer', optimizer, 'tensors by name');
+  checkSignal('saveCheckpoint', signal);
   const info: CheckpointInfo = { version: 1, model: describeModel(model), step, training, notes };
   const tensors: Record<string, Tensor> = model.stateDict();
   for (const [name, t] of Object.entries(optimizer)) tensors[prefix + name] = t;
@@ -124,6 +137,7 @@ export async function readCheckpointInfo(path: string): Promise<CheckpointInfo> 
  * const info = await loadCheckpoint('step-100.safetensors', model);
  */
 export async function loadCheckpoint(path: string, model: Module): Promise<CheckpointInfo> {
+  checkInstance('loadCheckpoint', 'model', model, Module);
   const info = await readCheckpointInfo(path);
   const differences = compareModels(info.model, describeModel(model));
   if (differences.length > 0) {

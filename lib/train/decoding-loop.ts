@@ -1,6 +1,7 @@
 /** Decoding that feeds itself: what one step chooses on the device, the next one reads there. */
 
 import { noGrad } from '../core/autograd/index.js';
+import { show } from '../core/declare.js';
 import type { Device } from '../core/device.js';
 import { ArgumentError, UnsupportedError } from '../core/errors.js';
 import type { Graph } from '../core/graph.js';
@@ -50,7 +51,7 @@ export function wantsCapture(
 ): boolean {
   if (asked !== undefined && typeof asked !== 'boolean') {
     const remedy = 'Use true or false, or leave it out';
-    throw new ArgumentError('ERR_OPTION', operator, 'capture', String(asked), remedy);
+    throw new ArgumentError('ERR_OPTION', operator, 'capture', show(asked), remedy);
   }
   if (asked && !model.capturable) {
     throw new UnsupportedError(`${operator}: steps of this model cannot be recorded`, {

@@ -1,4 +1,6 @@
+import { show } from '../core/declare.js';
 import { ArgumentError } from '../core/errors.js';
+import { checkInstance, checkObject, checkText } from '../core/options.js';
 import { type DecoderModel, type GenerateOptions, generate } from './generate.js';
 import { ByteVocabulary } from './text/index.js';
 
@@ -62,13 +64,16 @@ export async function* generateText(
   prompt: string,
   options: GenerateTextOptions = {},
 ): AsyncGenerator<string, void, undefined> {
+  checkText('generateText', 'prompt', prompt);
+  checkObject('generateText', 'options', options, 'those of generate, and stop, vocabulary');
   const { stop = [], vocabulary = new ByteVocabulary(), ...rest } = options;
-  if (stop.some((text) => typeof text !== 'string' || text === '')) {
+  checkInstance('generateText', 'vocabulary', vocabulary, ByteVocabulary);
+  if (!Array.isArray(stop) || stop.some((text) => typeof text !== 'string' || text === '')) {
     throw new ArgumentError(
       'ERR_OPTION',
       'generateText',
       'stop',
-      JSON.stringify(stop),
+      show(stop),
       'Give texts that are not empty',
     );
   }

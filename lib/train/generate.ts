@@ -1,8 +1,9 @@
 /** Writing with a language model: tokens as they come. */
 
-import type { KvPages } from '../attention/index.js';
+import { KvPages } from '../attention/index.js';
 import { noGrad } from '../core/autograd/index.js';
 import { tensor } from '../core/create.js';
+import { show } from '../core/declare.js';
 import { type Device, device as deviceOf } from '../core/device.js';
 import {
   AbortError,
@@ -12,10 +13,17 @@ import {
   UnsupportedError,
 } from '../core/errors.js';
 import { Generator } from '../core/generator.js';
-import { checkOptions } from '../core/options.js';
+import {
+  checkFlags,
+  checkInstance,
+  checkList,
+  checkOptions,
+  checkSignal,
+  checkSizes,
+} from '../core/options.js';
 import { tidy } from '../core/scope.js';
 import type { Tensor } from '../core/tensor.js';
-import type { Module } from '../nn/index.js';
+import { Module } from '../nn/index.js';
 import { type Capturable, type DecoderState, DecodingLoop, wantsCapture } from './decoding-loop.js';
 import { type SamplingOptions, sampleLast, samplingOptions } from './sampling.js';
 
@@ -77,11 +85,15 @@ const optionNames = [
 ];
 
 function refuse(argument: string, value: unknown, remedy: string): ArgumentError {
-  return new ArgumentError('ERR_OPTION', 'generate', argument, String(value), remedy);
+  return new ArgumentError('ERR_OPTION', 'generate', argument, show(value), remedy);
 }
 
 function checkPrompt(prompt: ArrayLike<number>, vocabSize: number): number[] {
-  const ids = Array.from(prompt);
+  if (!Array.isArray(prompt) && !ArrayBuffer.isView(prompt)) {
+    const remedy = 'Give a list of tokens, or an Int32Array';
+    throw new ArgumentError('ERR_VALUE', 'generate', 'prompt', show(prompt), remedy);
+  }
+  const ids = Array.from(prompt as ArrayLike<number>);
   if (ids.length === 0) {
     throw new ArgumentError(
       'ERR_VALUE',
@@ -97,11 +109,19 @@ function checkPrompt(prompt: ArrayLike<number>, vocabSize: number): number[] {
       'ERR_VALUE',
       'generate',
       'prompt',
-      `${id} at position ${i}`,
+      `${show(id)} at position ${i}`,
       `Tokens of this model are integers from 0 to ${vocabSize - 1}`,
     );
   });
   return ids;
+}
+
+function checkModel(model: DecoderModel): void {
+  checkInstance('generate', 'model', model, Module);
+  const steps = [model.forward, model.initState, model.step].every((f) => typeof f === 'function');
+  if (steps && Number.isSafeInteger(model.config?.vocabSize)) return;
+  const remedy = 'Pass a language model: one with config.vocabSize, forward, initState and step';
+  throw new ArgumentError('ERR_VALUE', 'generate', 'model', show(model), remedy);
 }
 
 /** Chooses the token that follows. */
@@ -219,6 +239,13 @@ export async function* generate(
   checkOptions('generate', options, optionNames);
   const { maxTokens = 256, seed = 0, stop = [], overflow = 'refuse', useCache = true } = options;
   const { signal } = options;
+  checkModel(model);
+  checkFlags('generate', { useCache });
+  checkSignal('generate', signal);
+  checkList('generate', 'stop', stop, 'tokens');
+  stop.forEach((token, i) => {
+    checkSizes('generate', { [`stop[${i}]`]: token }, 0);
+  });
   const sampling = samplingOptions(options);
   if (!Number.isSafeInteger(maxTokens) || maxTokens < 0)
     throw refuse('maxTokens', maxTokens, 'Give a whole number of at least 0');
@@ -244,6 +271,7 @@ export async function* generate(
   if (options.capture && !useCache)
     throw refuse('capture', true, 'Leave useCache on: only its steps are alike');
   const { pages } = options;
+  if (pages !== undefined) checkInstance('generate', 'pages', pages, KvPages);
   if (pages && !useCache) throw refuse('pages', 'given', 'Leave useCache on: pages hold the cache');
   if (pages && !model.paged) {
     throw new UnsupportedError('generate: the state of this model cannot lie in pages', {

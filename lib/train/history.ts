@@ -1,6 +1,8 @@
 /** The losses of a run, bounded in size however long it runs. */
 
-import { CheckpointError } from '../core/errors.js';
+import { show } from '../core/declare.js';
+import { ArgumentError, CheckpointError } from '../core/errors.js';
+import { checkObject, checkSizes } from '../core/options.js';
 
 /** A validation result. */
 export interface Evaluation {
@@ -42,6 +44,10 @@ export class History {
 
   /** @param limit most points kept, an even number */
   constructor(limit = 2048) {
+    if (!Number.isSafeInteger(limit) || limit < 2 || limit % 2 !== 0) {
+      const remedy = 'Give an even number from 2 on';
+      throw new ArgumentError('ERR_VALUE', 'History', 'limit', show(limit), remedy);
+    }
     this.#limit = limit;
   }
 
@@ -55,7 +61,9 @@ export class History {
       Array.isArray(losses) &&
       Array.isArray(open) &&
       Array.isArray(evaluations) &&
-      steps.length === losses.length;
+      steps.length === losses.length &&
+      open.length === 2 &&
+      [...steps, ...losses, ...open].every(Number.isFinite);
     if (!valid) {
       throw new CheckpointError('the history of losses in the checkpoint is not valid', {
         argument: 'history',
@@ -72,6 +80,10 @@ export class History {
 
   /** Adds the loss of a step; steps come in order. */
   add(step: number, loss: number): void {
+    checkSizes('History.add', { step }, 0);
+    if (typeof loss !== 'number') {
+      throw new ArgumentError('ERR_VALUE', 'History.add', 'loss', show(loss), 'Give a number');
+    }
     this.#sum += loss;
     this.#count++;
     if (this.#count < this.#stride) return;
@@ -90,6 +102,7 @@ export class History {
   }
 
   addEvaluation(evaluation: Evaluation): void {
+    checkObject('History.addEvaluation', 'evaluation', evaluation, '{ step, loss }');
     this.#evaluations.push(evaluation);
   }
 

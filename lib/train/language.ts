@@ -2,11 +2,19 @@
 
 import { noGrad } from '../core/autograd/index.js';
 import { tensor } from '../core/create.js';
-import { AbortError } from '../core/errors.js';
-import { checkOptions } from '../core/options.js';
+import { show } from '../core/declare.js';
+import { AbortError, ArgumentError } from '../core/errors.js';
+import {
+  checkArray,
+  checkInstance,
+  checkObject,
+  checkOptions,
+  checkSignal,
+  checkSizes,
+} from '../core/options.js';
 import { tidy } from '../core/scope.js';
 import type { Tensor } from '../core/tensor.js';
-import type { Module } from '../nn/index.js';
+import { Module } from '../nn/index.js';
 import {
   concatenate,
   evaluationBatches,
@@ -73,9 +81,16 @@ export async function loadTextData(
     'signal',
   ]);
   const { validation: share = 0.1, validationBytes = Number.POSITIVE_INFINITY, ...rest } = options;
+  const { seed = 0 } = options;
+  checkSizes('loadTextData', { seed }, 0);
+  for (const [name, value] of Object.entries({ validation: share, validationBytes })) {
+    if (typeof value === 'number' && value > 0) continue;
+    const remedy = 'Give a number above 0, or leave it out';
+    throw new ArgumentError('ERR_OPTION', 'loadTextData', name, show(value), remedy);
+  }
   const corpus = await loadCorpus(paths, rest);
   const validation = Math.min(share, validationBytes / corpus.totalBytes);
-  const split = splitCorpus(corpus.files, { validation, seed: options.seed ?? 0 });
+  const split = splitCorpus(corpus.files, { validation, seed });
   return {
     train: concatenate(split.train),
     validation: concatenate(split.validation),
@@ -83,6 +98,13 @@ export async function loadTextData(
     validationFiles: split.validation,
     skipped: corpus.skipped,
   };
+}
+
+function checkModel(operator: string, model: NextTokenModel): void {
+  checkInstance(operator, 'model', model, Module);
+  if (typeof model.loss === 'function') return;
+  const remedy = 'Pass a language model: one with loss(tokens, targets)';
+  throw new ArgumentError('ERR_VALUE', operator, 'model', show(model), remedy);
 }
 
 /**
@@ -95,6 +117,9 @@ export async function loadTextData(
  * backward(textLoss(model, batch));
  */
 export function textLoss(model: NextTokenModel, batch: TextBatch): Tensor {
+  checkModel('textLoss', model);
+  checkObject('textLoss', 'batch', batch, '{ inputs, targets, batch, length } of a sampler');
+  checkSizes('textLoss', { batch: batch.batch, length: batch.length });
   const shape = [batch.batch, batch.length];
   const device = model.parameters()[0]?.device;
   return model.loss(
@@ -131,7 +156,11 @@ export async function evaluateText(
   options: EvaluateTextOptions,
 ): Promise<number> {
   checkOptions('evaluateText', options, ['batch', 'length', 'maxBatches', 'signal']);
+  checkModel('evaluateText', model);
+  checkArray('evaluateText', 'data', data, 'Uint8Array');
   const { batch, length, maxBatches, signal } = options;
+  checkSizes('evaluateText', { batch, length, ...(maxBatches !== undefined && { maxBatches }) });
+  checkSignal('evaluateText', signal);
   const training = model.training;
   model.eval();
   try {

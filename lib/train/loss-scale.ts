@@ -1,6 +1,7 @@
 /** A factor on the loss that keeps f16 gradients away from zero. */
 
 import { noGrad } from '../core/autograd/index.js';
+import { show } from '../core/declare.js';
 import type { Device } from '../core/device.js';
 import { ArgumentError } from '../core/errors.js';
 import { assign, full } from '../core/primitives.js';
@@ -30,12 +31,12 @@ export class LossScale {
   readonly #growthInterval: number;
 
   constructor(device: Device, { initial = 2 ** 16, growthInterval = 1000 }: LossScaleOptions = {}) {
-    if (!(initial > 0 && initial <= largest)) {
+    if (typeof initial !== 'number' || !(initial > 0 && initial <= largest)) {
       throw new ArgumentError(
         'ERR_OPTION',
         'train',
         'lossScale.initial',
-        String(initial),
+        show(initial),
         `Give a number above 0, up to ${largest}`,
       );
     }
@@ -44,7 +45,7 @@ export class LossScale {
         'ERR_OPTION',
         'train',
         'lossScale.growthInterval',
-        String(growthInterval),
+        show(growthInterval),
         'Give an integer of at least 1',
       );
     }

@@ -4,7 +4,8 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { writeFileAtomic } from '../core/atomic-file.js';
 import { CheckpointError, FileError } from '../core/errors.js';
-import type { History } from './history.js';
+import { checkInstance, checkOptions, checkSizes, checkText } from '../core/options.js';
+import { History } from './history.js';
 import { renderCurveSvg } from './report/curve.js';
 
 /** A checkpoint in a run's directory. */
@@ -30,9 +31,12 @@ const temporary = /^\..*\.(\d+)-[0-9a-f]+\.tmp$/;
  */
 export class RunDirectory {
   /** @param path the directory, which exists */
-  constructor(readonly path: string) {}
+  constructor(readonly path: string) {
+    checkText('RunDirectory', 'path', path);
+  }
 
   checkpointPath(step: number): string {
+    checkSizes('RunDirectory.checkpointPath', { step }, 0);
     return this.file(`step-${String(step).padStart(6, '0')}.safetensors`);
   }
   get bestPath(): string {
@@ -62,19 +66,31 @@ export class RunDirectory {
 
   /** Removes all but the last `keep` checkpoints; `best` is a file of its own and stays. */
   prune(keep: number): void {
+    checkSizes('RunDirectory.prune', { keep });
     for (const { path: file } of this.checkpoints().slice(0, -keep)) fs.rmSync(file);
   }
 
   /** Makes the checkpoint of a step the best one as well, without a copy where links are possible. */
   markBest(step: number): void {
+    const checkpoint = this.checkpointPath(step);
     const fresh = this.file(`.best.${process.pid}-0.tmp`);
     fs.rmSync(fresh, { force: true });
     try {
-      fs.linkSync(this.checkpointPath(step), fresh);
-    } catch {
-      fs.copyFileSync(this.checkpointPath(step), fresh);
+      try {
+        fs.linkSync(checkpoint, fresh);
+      } catch {
+        fs.copyFileSync(checkpoint, fresh);
+      }
+      fs.renameSync(fresh, this.bestPath);
+    } catch (error) {
+      throw new FileError(`cannot make '${checkpoint}' the best: ${(error as Error).message}`, {
+        operator: 'RunDirectory.markBest',
+        argument: 'step',
+        value: String(step),
+        remedy: 'Give a step that was saved, in a directory that can be written',
+        cause: error,
+      });
     }
-    fs.renameSync(fresh, this.bestPath);
   }
 
   /** Draws the losses, in bits per token: bits per byte where tokens are bytes. */
@@ -82,6 +98,8 @@ export class RunDirectory {
     history: History,
     options: { title?: string; unit?: string; references?: { name: string; y: number }[] } = {},
   ): Promise<void> {
+    checkInstance('RunDirectory.writeCurve', 'history', history, History);
+    checkOptions('RunDirectory.writeCurve', options, ['title', 'unit', 'references']);
     const { steps, losses } = history.training;
     if (steps.length === 0) return;
     const { title = path.basename(this.path), unit = 'bits per byte', references = [] } = options;
@@ -136,6 +154,7 @@ function isRunning(pid: number): boolean {
  * console.log(run.checkpoints().map(({ step }) => step));
  */
 export function openRun(directory: string): RunDirectory {
+  checkText('openRun', 'directory', directory);
   try {
     fs.mkdirSync(directory, { recursive: true });
     fs.accessSync(directory, fs.constants.W_OK);
@@ -164,6 +183,7 @@ export function openRun(directory: string): RunDirectory {
  * await loadCheckpoint(findCheckpoint('runs/linear'), model);
  */
 export function findCheckpoint(given: string): string {
+  checkText('findCheckpoint', 'checkpoint', given);
   let directory: boolean;
   try {
     directory = fs.statSync(given).isDirectory();

@@ -1,6 +1,7 @@
 /** Choosing the next token from logits, on the device: only the token comes back. */
 
 import { noGrad } from '../core/autograd/index.js';
+import { show } from '../core/declare.js';
 import { ArgumentError } from '../core/errors.js';
 import type { Generator } from '../core/generator.js';
 import { tidy } from '../core/scope.js';
@@ -22,17 +23,18 @@ export interface SamplingOptions {
 }
 
 function refuse(argument: string, value: unknown, remedy: string): ArgumentError {
-  return new ArgumentError('ERR_OPTION', 'generate', argument, String(value), remedy);
+  return new ArgumentError('ERR_OPTION', 'generate', argument, show(value), remedy);
 }
 
 /** Checks the options and fills in the defaults; `topK` is 0 for all. */
 export function samplingOptions(options: SamplingOptions): Required<SamplingOptions> {
   const { temperature = 1, topK = Number.POSITIVE_INFINITY, topP = 1 } = options;
-  if (!(temperature >= 0 && temperature < Number.POSITIVE_INFINITY))
+  if (!Number.isFinite(temperature) || temperature < 0)
     throw refuse('temperature', temperature, 'Give a number of at least 0');
   if (topK !== Number.POSITIVE_INFINITY && !(Number.isSafeInteger(topK) && topK >= 1))
     throw refuse('topK', topK, 'Give an integer of at least 1, or leave it out');
-  if (!(topP > 0 && topP <= 1)) throw refuse('topP', topP, 'Give a number above 0, up to 1');
+  if (typeof topP !== 'number' || !(topP > 0 && topP <= 1))
+    throw refuse('topP', topP, 'Give a number above 0, up to 1');
   return { temperature, topK: topK === Number.POSITIVE_INFINITY ? 0 : topK, topP };
 }
 

@@ -1,8 +1,19 @@
 /** A byte-level language model trained on text: model, optimizer, schedule and data put together. */
 
+import { show } from '../core/declare.js';
 import { type DType, isFloating } from '../core/dtype.js';
 import { ArgumentError } from '../core/errors.js';
 import { Generator } from '../core/generator.js';
+import {
+  checkArray,
+  checkFunction,
+  checkInstance,
+  checkList,
+  checkNumbers,
+  checkObject,
+  checkOptions,
+  checkSizes,
+} from '../core/options.js';
 import {
   Reformer,
   type ReformerAttention,
@@ -14,8 +25,9 @@ import {
 import { AdamW } from '../optim/index.js';
 import { cosineSchedule } from '../optim/schedules.js';
 import { saveCheckpoint } from './checkpoint.js';
+import { History } from './history.js';
 import { evaluateText, type TextData, textLoss } from './language.js';
-import type { RunDirectory } from './run-directory.js';
+import { RunDirectory } from './run-directory.js';
 import { textSource } from './source.js';
 import { type TrainOptions, type TrainResult, train } from './trainer.js';
 
@@ -73,6 +85,22 @@ export interface LanguageRunOptions
   onModel?: (model: TransformerLM) => void;
 }
 
+const recipeNames = [
+  ...['model', 'options', 'dim', 'layers', 'heads', 'feedForward', 'dropout', 'sequence', 'batch'],
+  ...['accumulate', 'steps', 'rate', 'warmup', 'weightDecay', 'clip', 'dtype', 'seed'],
+];
+
+function checkRecipe(operator: string, recipe: LanguageRecipe): void {
+  checkOptions(operator, recipe, recipeNames);
+  const { dim, layers, heads, sequence, batch, steps, rate, options } = recipe;
+  checkSizes(operator, { dim, layers, heads, sequence, batch, steps });
+  checkNumbers(operator, { rate: rate ?? Number.NaN }, 0);
+  const { seed = 0, warmup = 0, weightDecay } = recipe;
+  checkSizes(operator, { seed, warmup }, 0);
+  checkNumbers(operator, { weightDecay });
+  if (options !== undefined) checkObject(operator, 'options', options, 'those of the model');
+}
+
 /**
  * The model that a recipe describes, with its initial weights.
  *
@@ -85,13 +113,15 @@ export function makeLanguageModel(
   recipe: LanguageRecipe,
   options: Pick<TransformerLMOptions, 'device' | 'generator'> = {},
 ): TransformerLM {
+  checkRecipe('makeLanguageModel', recipe);
+  checkOptions('makeLanguageModel', options, ['device', 'generator']);
   const { dim, layers, heads, feedForward, dropout = 0, sequence, dtype = 'f32' } = recipe;
   if (!isFloating(dtype)) {
     throw new ArgumentError(
       'ERR_DTYPE',
       'makeLanguageModel',
       'dtype',
-      dtype,
+      show(dtype),
       "Use 'f32', 'bf16' or 'f16'",
     );
   }
@@ -105,10 +135,10 @@ export function makeLanguageModel(
     );
   }
   const { model = 'transformer' } = recipe;
-  const make = architectures[model];
+  const make = Object.hasOwn(architectures, model) && architectures[model];
   if (!make) {
     const remedy = `Use one of ${Object.keys(architectures).join(', ')}`;
-    throw new ArgumentError('ERR_OPTION', 'makeLanguageModel', 'model', String(model), remedy);
+    throw new ArgumentError('ERR_OPTION', 'makeLanguageModel', 'model', show(model), remedy);
   }
   return make({
     vocabSize: 256,
@@ -131,6 +161,11 @@ const architectures: Readonly<
   reformer: (options) => new Reformer(options),
   'routing-transformer': (options) => new RoutingTransformer(options),
 };
+
+const runNames = [
+  ...['run', 'resume', 'timeLimit', 'evaluateEvery', 'saveEvery', 'keep', 'notes', 'onProgress'],
+  ...['onEvaluation', 'signal', 'device', 'onModel'],
+];
 
 /** Matrices decay, gains and biases do not. */
 function parameterGroups(model: TransformerLM, weightDecay: number) {
@@ -157,6 +192,14 @@ export async function trainLanguageModel(
   recipe: LanguageRecipe,
   options: LanguageRunOptions = {},
 ): Promise<{ model: TransformerLM; result: TrainResult }> {
+  checkRecipe('trainLanguageModel', recipe);
+  checkObject('trainLanguageModel', 'data', data, 'what loadTextData gives');
+  checkArray('trainLanguageModel', 'data.train', data.train, 'Uint8Array');
+  checkArray('trainLanguageModel', 'data.validation', data.validation, 'Uint8Array');
+  checkOptions('trainLanguageModel', options, runNames);
+  if (options.onModel !== undefined) {
+    checkFunction('trainLanguageModel', options.onModel, 'onModel');
+  }
   const { steps, rate, sequence, batch, accumulate = 1, seed = 0 } = recipe;
   const { warmup = Math.ceil(steps / 20), weightDecay = 0.1, clip = 1 } = recipe;
   const { device, onModel, run, ...rest } = options;
@@ -204,6 +247,10 @@ export async function finishRun(
   result: TrainResult,
   references: { name: string; y: number }[] = [],
 ): Promise<void> {
+  checkInstance('finishRun', 'run', run, RunDirectory);
+  checkObject('finishRun', 'result', result, 'what train gives');
+  checkInstance('finishRun', 'result.history', result.history, History);
+  checkList('finishRun', 'references', references, '{ name, y }');
   await saveCheckpoint(run.modelPath, model, { step: result.step });
   await run.writeCurve(result.history, { references });
 }

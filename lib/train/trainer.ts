@@ -1,18 +1,29 @@
 /** The training loop. */
 
 import { backward } from '../core/autograd/index.js';
+import { asTensor, show } from '../core/declare.js';
 import type { Device } from '../core/device.js';
 import { AbortError, ArgumentError, CheckpointError, OperatorError } from '../core/errors.js';
-import type { Generator, GeneratorState } from '../core/generator.js';
-import { checkOptions } from '../core/options.js';
+import { Generator, type GeneratorState } from '../core/generator.js';
+import {
+  checkFlags,
+  checkFunction,
+  checkInstance,
+  checkNumbers,
+  checkObject,
+  checkOptions,
+  checkSignal,
+  checkText,
+} from '../core/options.js';
 import { tidy } from '../core/scope.js';
 import type { Tensor } from '../core/tensor.js';
-import type { Module } from '../nn/index.js';
+import { Module } from '../nn/index.js';
+import { Optimizer } from '../optim/index.js';
 import type { Schedule } from '../optim/schedules.js';
 import { loadCheckpoint, loadOptimizerTensors, saveCheckpoint } from './checkpoint.js';
 import { type Evaluation, History, type HistoryState } from './history.js';
 import { Pace } from './pace.js';
-import type { RunDirectory } from './run-directory.js';
+import { RunDirectory } from './run-directory.js';
 import type { BatchSource } from './source.js';
 import { Updater, type UpdaterOptions } from './updater.js';
 
@@ -128,8 +139,40 @@ const optionNames = [
 function checkCounts(options: Readonly<Record<string, number | undefined>>): void {
   for (const [name, value] of Object.entries(options)) {
     if (value === undefined || (Number.isSafeInteger(value) && value >= 1)) continue;
-    throw new ArgumentError('ERR_OPTION', 'train', name, String(value), 'Give an integer >= 1');
+    throw new ArgumentError('ERR_OPTION', 'train', name, show(value), 'Give an integer >= 1');
   }
+}
+
+/** Refuses what a run cannot be made of, before anything is changed. */
+function checkParts<M extends Module, B>(
+  model: M,
+  source: BatchSource<B>,
+  options: TrainOptions<M, B>,
+): void {
+  checkInstance('train', 'model', model, Module);
+  if (model.parameters().length === 0) {
+    const remedy = 'Pass a module that has parameters';
+    throw new ArgumentError('ERR_VALUE', 'train', 'model', show(model), remedy);
+  }
+  checkObject('train', 'source', source, '{ next, state, restore }; textSource makes one');
+  for (const name of ['next', 'state', 'restore'] as const) {
+    checkFunction('train', source[name], `source.${name}`);
+  }
+  checkFunction('train', options.loss, 'loss');
+  checkInstance('train', 'optimizer', options.optimizer, Optimizer);
+  for (const name of ['schedule', 'evaluate', 'onProgress', 'onEvaluation'] as const) {
+    if (options[name] !== undefined) checkFunction('train', options[name], name);
+  }
+  const { run, resume, bytes, tokensPerBatch, generators = {}, signal } = options;
+  if (run !== undefined) checkInstance('train', 'run', run, RunDirectory);
+  if (resume !== undefined) checkText('train', 'resume', resume);
+  checkFlags('train', { bytes });
+  checkNumbers('train', { tokensPerBatch }, 0);
+  checkObject('train', 'generators', generators, 'Generators by name');
+  for (const [name, generator] of Object.entries(generators)) {
+    checkInstance('train', `generators.${name}`, generator, Generator);
+  }
+  checkSignal('train', signal);
 }
 
 /** Losses of a step that may not have been computed yet. */
@@ -171,7 +214,7 @@ class Training<M extends Module, B> {
     readonly source: BatchSource<B>,
     readonly options: TrainOptions<M, B>,
   ) {
-    this.device = model.parameters()[0].device;
+    this.device = (model.parameters()[0] as Tensor).device;
     this.updater = new Updater(model, options);
     this.pace = new Pace(options.steps, options.timeLimit);
   }
@@ -208,7 +251,7 @@ class Training<M extends Module, B> {
     for (let i = 0; i < accumulate; i++) {
       const batch = source.next();
       const loss = tidy(() => {
-        const value = options.loss(model, batch);
+        const value = asTensor('train', 'loss', options.loss(model, batch));
         backward(value, { gradient: updater.seed(value, accumulate) });
         return value;
       });
@@ -329,6 +372,7 @@ class Training<M extends Module, B> {
  *
  * @param model its parameters are changed; it is left in training mode
  * @param source batches; its state is saved with the run
+ * @throws ArgumentError for what a run cannot be made of
  * @throws OperatorError when a loss is NaN or infinite, with the step; what was saved stays
  * @throws AbortError when `signal` fires, after the step is finished and saved
  * @throws CheckpointError when `resume` is from another model or other data
@@ -351,8 +395,9 @@ export async function train<M extends Module, B>(
   checkOptions('train', options, optionNames);
   const { steps, accumulate, evaluateEvery, saveEvery, keep, timeLimit, signal } = options;
   checkCounts({ steps, accumulate, evaluateEvery, saveEvery, keep });
-  if (timeLimit !== undefined && !(timeLimit > 0)) {
-    throw new ArgumentError('ERR_OPTION', 'train', 'timeLimit', String(timeLimit), 'Give seconds');
+  checkParts(model, source, options);
+  if (timeLimit !== undefined && !(typeof timeLimit === 'number' && timeLimit > 0)) {
+    throw new ArgumentError('ERR_OPTION', 'train', 'timeLimit', show(timeLimit), 'Give seconds');
   }
   const run = new Training(model, source, options);
   if (options.resume !== undefined) await run.resume(options.resume);

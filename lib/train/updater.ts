@@ -1,7 +1,9 @@
 /** The second half of a training step: gradient norm, clipping, loss scale, optimizer. */
 
 import { noGrad } from '../core/autograd/index.js';
+import { show } from '../core/declare.js';
 import { ArgumentError, CheckpointError } from '../core/errors.js';
+import { checkOptions } from '../core/options.js';
 import { assign, full } from '../core/primitives.js';
 import type { Tensor } from '../core/tensor.js';
 import { clipCoefficient, gradNorm } from '../dense/index.js';
@@ -35,16 +37,19 @@ export class Updater {
   readonly #scale: LossScale | undefined;
 
   constructor(model: Module, { optimizer, clip, lossScale }: UpdaterOptions) {
-    if (clip !== undefined && !(clip > 0)) {
-      throw new ArgumentError('ERR_OPTION', 'train', 'clip', String(clip), 'Give a number above 0');
+    if (clip !== undefined && !(typeof clip === 'number' && clip > 0)) {
+      throw new ArgumentError('ERR_OPTION', 'train', 'clip', show(clip), 'Give a number above 0');
     }
     this.#parameters = [...optimizer.parameters()];
     this.#optimizer = optimizer;
     this.#clip = clip ?? Number.MAX_VALUE;
     const narrow = model.parameters().some(({ dtype }) => dtype === 'f16');
     const wanted = lossScale ?? narrow;
+    if (typeof wanted !== 'boolean') {
+      checkOptions('train', wanted, ['initial', 'growthInterval']);
+    }
     if (wanted) {
-      const { device } = this.#parameters[0];
+      const { device } = this.#parameters[0] as Tensor;
       this.#scale = new LossScale(device, wanted === true ? {} : wanted);
     }
   }

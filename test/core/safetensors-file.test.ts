@@ -155,7 +155,7 @@ describe('safetensors files', () => {
 
   test('misuse of an open file names argument and remedy', async () => {
     const file = await readSafetensorsFile(at('aligned'));
-    await expect(file.read('z')).rejects.toThrow(/'name' is "z".*holds b, c, a/);
+    await expect(file.read('z')).rejects.toThrow(/'name' is 'z'.*holds b, c, a/);
     await expect(file.readInto('a', new Uint8Array(2), 2)).rejects.toThrow(/'start' is 2/);
     const reading = file.read('b');
     expect(() => file.closeSync()).toThrow(/reads under way/);
@@ -196,8 +196,8 @@ describe('SafetensorsWriter', () => {
 
   const data = new Float32Array(2);
   const wrong: [string, SafetensorsEntry[], RegExp][] = [
-    ['a reserved name', [{ ...spec, name: '__metadata__', data }], /'name' is "__metadata__"/],
-    ['a prototype name', [{ ...spec, name: '__proto__', data }], /'name' is "__proto__"/],
+    ['a reserved name', [{ ...spec, name: '__metadata__', data }], /'name' is '__metadata__'/],
+    ['a prototype name', [{ ...spec, name: '__proto__', data }], /'name' is '__proto__'/],
     [
       'a name given twice',
       [
@@ -206,7 +206,7 @@ describe('SafetensorsWriter', () => {
       ],
       /given twice/,
     ],
-    ['an unknown dtype', [{ ...spec, dtype: 'f32' as 'F32', data }], /'dtype' is f32/],
+    ['an unknown dtype', [{ ...spec, dtype: 'f32' as 'F32', data }], /'dtype' is 'f32'/],
     ['a negative size', [{ ...spec, shape: [-1], data }], /'shape' is \[-1\]/],
     ['too few bytes', [{ ...spec, data: new Float32Array(1) }], /'data' is 4 bytes for "w"/],
     ['too many bytes', [{ ...spec, data: new Float32Array(3) }], /'data' is 12 bytes/],

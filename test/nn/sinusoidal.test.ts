@@ -31,6 +31,6 @@ test('bad sizes and options name themselves', () => {
   expect(() => sinusoidalPositions(0, 4)).toThrow(/'length' is 0/);
   expect(() => sinusoidalPositions(4, Number.NaN)).toThrow(/'d' is NaN/);
   expect(() => sinusoidalPositions(4, 4, { base: 1 })).toThrow(/'base' is 1/);
-  expect(() => sinusoidalPositions(4, 4, { layout: 'x' as 'halves' })).toThrow(/'layout' is x/);
+  expect(() => sinusoidalPositions(4, 4, { layout: 'x' as 'halves' })).toThrow(/'layout' is 'x'/);
   expect(() => sinusoidalPositions(4, 4, {}, new Float32Array(3))).toThrow(/'out' is of 3/);
 });

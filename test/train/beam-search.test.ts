@@ -154,7 +154,7 @@ describe('beamSearch', () => {
     await expect(run({ maxSteps: Number.NaN })).rejects.toThrow(/'maxSteps' is NaN/);
     await expect(run({ nBest: 9 })).rejects.toThrow(/'nBest' is 9.*beam, 3/);
     await expect(run({ alpha: Number.NaN })).rejects.toThrow(/'alpha' is NaN/);
-    await expect(run({ convention: 'x' })).rejects.toThrow(/'convention' is x/);
+    await expect(run({ convention: 'x' })).rejects.toThrow(/'convention' is 'x'/);
     await expect(run({ scorer: () => new Float32Array(6).fill(Number.NaN) })).rejects.toThrow(
       /NaN/,
     );

@@ -97,6 +97,6 @@ describe('fitNgram', () => {
     expect(() => fitNgram(text, 1).bitsPerByte([])).toThrow(/'text' is empty/);
     expect(() => fitNgram(text, 2, { weights: [0.5] })).toThrow(/'weights' is \[0.5\]/);
     expect(() => fitNgram(text, 1, { heldOut: 1 })).toThrow(/'heldOut' is 1/);
-    expect(() => fitNgram('abc' as never, 1)).toThrow(/'text' is abc/);
+    expect(() => fitNgram('abc' as never, 1)).toThrow(/'text' is 'abc'/);
   });
 });

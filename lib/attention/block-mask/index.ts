@@ -3,7 +3,14 @@ import { type Nested, tensor } from '../../core/create.js';
 import { field, nativeOperator, show } from '../../core/declare.js';
 import { type Device, device as deviceOf } from '../../core/device.js';
 import { ArgumentError } from '../../core/errors.js';
-import { checkOptions } from '../../core/options.js';
+import {
+  checkFunction,
+  checkInstance,
+  checkList,
+  checkNumbers,
+  checkObject,
+  checkOptions,
+} from '../../core/options.js';
 import { keep } from '../../core/scope.js';
 import { Tensor } from '../../core/tensor.js';
 import {
@@ -142,6 +149,7 @@ export class BlockMask implements MaskShape {
    */
   static where(options: BlockMaskOptions, predicate: MaskPredicate): BlockMask {
     const [shape, device] = shapeOf('BlockMask.where', options);
+    checkFunction('BlockMask.where', predicate, 'predicate');
     const { queries, keys, batch, heads, blockSize: block } = shape;
     const program = compile(predicate, queries, keys, device);
     const sizes = { program, queries, keys, block, batch, heads };
@@ -234,6 +242,8 @@ export class BlockMask implements MaskShape {
    * @throws ArgumentError when their sizes differ
    */
   static perHead(masks: readonly BlockMask[]): BlockMask {
+    checkList('BlockMask.perHead', 'masks', masks, 'masks');
+    for (const m of masks) checkInstance('BlockMask.perHead', 'masks', m, BlockMask);
     const [first] = masks;
     if (!first || masks.some((m) => m.heads !== 1 || m.batch !== 1)) {
       throw new ArgumentError(
@@ -260,16 +270,19 @@ export class BlockMask implements MaskShape {
 
   /** Keys up to `left` before and `right` (default 0) after a query's position. */
   static local(options: PatternOptions & { left: number; right?: number }): BlockMask {
+    checkObject('BlockMask.local', 'options', options, '{ queries } and what the pattern takes');
     const { left, right = 0, ...rest } = options;
     return BlockMask.#pattern('local', patterns.local(left, right), rest);
   }
   /** The last `stride` keys, and every `stride`-th one (Child et al. 2019, "strided"). */
   static strided(options: PatternOptions & { stride: number }): BlockMask {
+    checkObject('BlockMask.strided', 'options', options, '{ queries } and what the pattern takes');
     const { stride, ...rest } = options;
     return BlockMask.#pattern('strided', patterns.strided(stride), rest);
   }
   /** The query's own stretch of `stride` keys, and the last `summary` of each (Child et al. 2019, "fixed"). */
   static fixed(options: PatternOptions & { stride: number; summary?: number }): BlockMask {
+    checkObject('BlockMask.fixed', 'options', options, '{ queries } and what the pattern takes');
     const { stride, summary = 1, ...rest } = options;
     return BlockMask.#pattern('fixed', patterns.fixed(stride, summary), rest);
   }
@@ -277,6 +290,12 @@ export class BlockMask implements MaskShape {
   static longformer(
     options: PatternOptions & { window: number; globals?: readonly number[] },
   ): BlockMask {
+    checkObject(
+      'BlockMask.longformer',
+      'options',
+      options,
+      '{ queries } and what the pattern takes',
+    );
     const { window, globals = [], ...rest } = options;
     return BlockMask.#pattern('longformer', patterns.longformer(window, globals), rest);
   }
@@ -287,6 +306,7 @@ export class BlockMask implements MaskShape {
   static bigBird(
     options: PatternOptions & { window?: number; globals?: number; random?: number; seed?: number },
   ): BlockMask {
+    checkObject('BlockMask.bigBird', 'options', options, '{ queries } and what the pattern takes');
     const { window = 3, globals = 1, random = 2, seed = 0, ...rest } = options;
     return BlockMask.#pattern('bigBird', patterns.bigBird(window, globals, random, seed), rest);
   }
@@ -319,11 +339,13 @@ export class BlockMask implements MaskShape {
 
   /** Pairs that both masks show. A mask of one head (or batch entry) goes with one of several. */
   and(other: BlockMask): BlockMask {
+    checkInstance('BlockMask.and', 'other', other, BlockMask);
     this.#checkSameSizes('BlockMask.and', other);
     return BlockMask.#of(intersection(this.#blocks(), other.#blocks()), this.device);
   }
   /** Pairs that either mask shows. */
   or(other: BlockMask): BlockMask {
+    checkInstance('BlockMask.or', 'other', other, BlockMask);
     this.#checkSameSizes('BlockMask.or', other);
     return BlockMask.#of(union(this.#blocks(), other.#blocks()), this.device);
   }
@@ -348,7 +370,9 @@ export class BlockMask implements MaskShape {
    *
    * @throws ArgumentError for places outside the mask
    */
-  sees(query: number, key: number, { head = 0, batch = 0 } = {}): boolean {
+  sees(query: number, key: number, options: { head?: number; batch?: number } = {}): boolean {
+    checkOptions('BlockMask.sees', options, ['head', 'batch']);
+    const { head = 0, batch = 0 } = options;
     this.#checkPlace('BlockMask.sees', { query, key, head, batch });
     const size = this.blockSize;
     const [row, column] = [Math.floor(query / size), Math.floor(key / size)];
@@ -427,7 +451,10 @@ export class BlockMask implements MaskShape {
    *
    * @param options.size its longer side in pixels, default 512
    */
-  toSVG({ head = 0, batch = 0, size = 512 } = {}): string {
+  toSVG(options: { head?: number; batch?: number; size?: number } = {}): string {
+    checkOptions('BlockMask.toSVG', options, ['head', 'batch', 'size']);
+    const { head = 0, batch = 0, size = 512 } = options;
+    checkNumbers('BlockMask.toSVG', { size }, 1);
     this.#checkPlace('BlockMask.toSVG', { query: 0, key: 0, head, batch });
     return maskSvg(this.#blocks(), batch, head, size);
   }

@@ -72,7 +72,7 @@ export function checkpoint<R extends Tensor | readonly Tensor[]>(
   let single = false;
   const outputs = checkpointOperator((...given: Tensor[]) => {
     const result = fn(...given);
-    if (typeof (result as { then?: unknown }).then === 'function') {
+    if (typeof (result as { then?: unknown } | undefined)?.then === 'function') {
       throw new GraphError('checkpoint: the function is async, and backward could not repeat it', {
         operator: 'checkpoint',
         remedy: 'Pass a synchronous function',

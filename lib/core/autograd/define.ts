@@ -1,3 +1,4 @@
+import { checkFunction, checkObject, checkText } from '../options.js';
 import { Tensor } from '../tensor.js';
 import {
   Context,
@@ -40,6 +41,7 @@ export interface OperatorDefinition<A extends readonly unknown[], R extends Outp
  * Makes a function of an operator with its own gradient, recorded on the tape when an argument needs
  * gradients. Tensors may be arguments, or stand in lists that are arguments; anything else passes through.
  *
+ * @throws ArgumentError for a definition without a name, or without one of the functions
  * @example
  * const square = defineOperator({
  *   name: 'square',
@@ -58,6 +60,10 @@ export interface OperatorDefinition<A extends readonly unknown[], R extends Outp
 export function defineOperator<A extends readonly unknown[], R extends Outputs, S = unknown>(
   definition: OperatorDefinition<A, R, S>,
 ): (...args: A) => R {
+  checkObject('defineOperator', 'definition', definition, '{ name, forward, backward }');
+  checkText('defineOperator', 'name', definition.name);
+  checkFunction('defineOperator', definition.forward, 'forward');
+  checkFunction('defineOperator', definition.backward, 'backward');
   return (...args) => {
     const ctx = new Context<S>(definition.name);
     const edges: Edge[] = [];

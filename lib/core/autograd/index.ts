@@ -1,6 +1,6 @@
 import { asTensor } from '../declare.js';
 import { GraphError } from '../errors.js';
-import { checkFunction, checkOptions, checkTensors } from '../options.js';
+import { checkFlags, checkFunction, checkOptions, checkTensors } from '../options.js';
 import { full } from '../primitives.js';
 import { keep } from '../scope.js';
 import type { Tensor } from '../tensor.js';
@@ -70,6 +70,8 @@ export function backward(
 ): void {
   asTensor('backward', 'loss', loss);
   checkOptions('backward', options, ['gradient', 'retainGraph', 'createGraph']);
+  const { retainGraph, createGraph } = options;
+  checkFlags('backward', { retainGraph, createGraph });
   const { gradients, made } = rootGradients('backward', [loss], [options.gradient]);
   propagate([loss], gradients, null, options);
   for (const t of made) t.dispose();
@@ -93,6 +95,8 @@ export function gradients(
   checkTensors('gradients', 'outputs', outputs);
   checkTensors('gradients', 'inputs', inputs);
   checkOptions('gradients', options, ['gradients', 'retainGraph', 'createGraph']);
+  const { retainGraph, createGraph } = options;
+  checkFlags('gradients', { retainGraph, createGraph });
   if (options.gradients) checkTensors('gradients', 'gradients', options.gradients);
   const roots = rootGradients('gradients', outputs, options.gradients);
   const result = propagate(outputs, roots.gradients, inputs, options);

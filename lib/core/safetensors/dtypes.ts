@@ -1,3 +1,6 @@
+import { show } from '../declare.js';
+import { ArgumentError } from '../errors.js';
+
 /** Element types of the safetensors format and their sizes in bits. */
 const BITS = {
   F64: 64,
@@ -44,11 +47,14 @@ export function isSafetensorsDtype(name: string): name is SafetensorsDtype {
 /**
  * Size of one element in bits.
  *
+ * @throws {ArgumentError} for a dtype the format does not have.
  * @example
  * bitsPerElement('BF16'); // 16
  */
 export function bitsPerElement(dtype: SafetensorsDtype): number {
-  return BITS[dtype];
+  if (isSafetensorsDtype(dtype)) return BITS[dtype];
+  const remedy = 'Use F32, BF16 or another dtype of the format';
+  throw new ArgumentError('ERR_DTYPE', 'bitsPerElement', 'dtype', show(dtype), remedy);
 }
 
 /**

@@ -7,6 +7,7 @@
  */
 
 import { FormatError } from '../errors.js';
+import { checkArray, checkSizes, checkText } from '../options.js';
 import { byteLengthOf, isSafetensorsDtype, type SafetensorsDtype } from './dtypes.js';
 import { parseStrictJson, type StrictJson, StrictJsonError } from './strict-json.js';
 
@@ -223,6 +224,7 @@ function checkCoverage(
  * @param json the JSON text: the bytes after the 8-byte length, as many as it says
  * @param dataLength bytes of data that follow the header
  * @param source what to call the file in errors
+ * @throws {ArgumentError} for what is no bytes, no length or no name.
  * @throws {FormatError} when the text is not JSON, has duplicate, forbidden or unknown names, an
  * unknown dtype, a shape that does not fit its bytes, or tensors that overlap, leave holes or lie
  * outside the data. Each has its own message.
@@ -235,6 +237,9 @@ export function parseHeader(
   dataLength: number,
   source = 'safetensors header',
 ): SafetensorsHeader {
+  checkArray('parseHeader', 'json', json, 'Uint8Array');
+  checkSizes('parseHeader', { dataLength }, 0);
+  checkText('parseHeader', 'source', source);
   const root = parseText(json, source);
   const dataStart = PREFIX_BYTES + json.byteLength;
   let metadata = new Map<string, string>();

@@ -1,6 +1,7 @@
 /** Lazy reading of safetensors files by position: only the header is held in memory. */
 
 import * as fs from 'node:fs';
+import { show } from '../declare.js';
 import { ArgumentError, FileError, FormatError } from '../errors.js';
 import {
   headerLength,
@@ -146,7 +147,7 @@ export class SafetensorsFile {
       'ERR_VALUE',
       operator,
       'name',
-      JSON.stringify(name),
+      show(name),
       names.length === 0
         ? `'${this.path}' holds no tensors`
         : `'${this.path}' holds ${names.slice(0, 8).join(', ')}${names.length > 8 ? ` and ${names.length - 8} more` : ''}`,
@@ -166,7 +167,7 @@ export class SafetensorsFile {
         'ERR_VALUE',
         operator,
         'target',
-        String(target),
+        show(target),
         'Give a typed array, a DataView or a Buffer',
       );
     }
@@ -175,7 +176,7 @@ export class SafetensorsFile {
         'ERR_VALUE',
         operator,
         'start',
-        `${start} for ${target.byteLength} bytes of a tensor of ${info.byteLength} bytes`,
+        `${show(start)} for ${target.byteLength} bytes of a tensor of ${info.byteLength} bytes`,
         'Keep start plus the length of target within the tensor',
       );
     }
@@ -264,7 +265,7 @@ function checkPath(operator: string, path: string): void {
     'ERR_VALUE',
     operator,
     'path',
-    typeof path === 'string' ? JSON.stringify(path) : String(path),
+    typeof path === 'string' ? JSON.stringify(path) : show(path),
     'Give the path of a safetensors file as a string',
   );
 }

@@ -7,8 +7,9 @@ import {
   writeFully,
   writeFullySync,
 } from '../atomic-file.js';
+import { show } from '../declare.js';
 import { AbortError, ArgumentError } from '../errors.js';
-import { checkOptions } from '../options.js';
+import { checkObject, checkOptions, checkSignal } from '../options.js';
 import {
   bitsPerElement,
   byteLengthOf,
@@ -48,9 +49,11 @@ function refuse(argument: string, value: string, remedy: string): ArgumentError 
   return new ArgumentError('ERR_VALUE', 'writeSafetensorsFile', argument, value, remedy);
 }
 
-function checkSpec({ name, dtype, shape }: SafetensorsSpec, seen: ReadonlySet<string>): number {
+function checkSpec(spec: SafetensorsSpec, seen: ReadonlySet<string>): number {
+  checkObject('writeSafetensorsFile', 'entries', spec, '{ name, dtype, shape }');
+  const { name, dtype, shape } = spec;
   if (typeof name !== 'string' || name === '__metadata__' || isForbiddenName(name)) {
-    throw refuse('name', JSON.stringify(name) ?? String(name), 'Give the tensor another name');
+    throw refuse('name', show(name), 'Give the tensor another name');
   }
   if (seen.has(name)) {
     throw refuse('name', `${JSON.stringify(name)}, given twice`, 'Give every tensor its own name');
@@ -58,7 +61,7 @@ function checkSpec({ name, dtype, shape }: SafetensorsSpec, seen: ReadonlySet<st
   if (typeof dtype !== 'string' || !isSafetensorsDtype(dtype)) {
     throw refuse(
       'dtype',
-      `${String(dtype)} for ${JSON.stringify(name)}`,
+      `${show(dtype)} for ${JSON.stringify(name)}`,
       'Use F32, BF16 or another dtype of the format',
     );
   }
@@ -67,7 +70,7 @@ function checkSpec({ name, dtype, shape }: SafetensorsSpec, seen: ReadonlySet<st
   if (bytes === undefined) {
     throw refuse(
       'shape',
-      `[${String(shape)}] for ${JSON.stringify(name)}`,
+      `${show(shape)} for ${JSON.stringify(name)}`,
       'Use non-negative integers whose product fills whole bytes',
     );
   }
@@ -78,6 +81,10 @@ function layOut(
   specs: readonly SafetensorsSpec[],
   metadata: SafetensorsMetadata = {},
 ): { header: Uint8Array; tensors: Map<string, SafetensorsInfo> } {
+  if (!Array.isArray(specs)) {
+    throw refuse('entries', show(specs), 'Pass a list of { name, dtype, shape }');
+  }
+  checkObject('writeSafetensorsFile', 'metadata', metadata, 'strings by name');
   const lengths = new Map<SafetensorsSpec, number>();
   const names = new Set<string>();
   for (const spec of specs) {
@@ -92,15 +99,15 @@ function layOut(
     if (typeof value !== 'string' || isForbiddenName(key)) {
       throw refuse(
         'metadata',
-        `${JSON.stringify(key)}: ${String(value)}`,
+        `${show(key)}: ${show(value)}`,
         'Metadata is strings by name; turn the value into text',
       );
     }
   }
-  const show = JSON.stringify;
+  const quoted = JSON.stringify;
   if (pairs.length > 0) {
     parts.push(
-      `"__metadata__":{${pairs.map(([key, value]) => `${show(key)}:${show(value)}`).join()}}`,
+      `"__metadata__":{${pairs.map(([key, value]) => `${quoted(key)}:${quoted(value)}`).join()}}`,
     );
   }
   const offsets = new Map<string, [number, number]>();
@@ -110,7 +117,7 @@ function layOut(
     end += lengths.get(spec) ?? 0;
     offsets.set(spec.name, [begin, end]);
     parts.push(
-      `${show(spec.name)}:{"dtype":"${spec.dtype}","shape":[${spec.shape.join()}],"data_offsets":[${begin},${end}]}`,
+      `${quoted(spec.name)}:{"dtype":"${spec.dtype}","shape":[${spec.shape.join()}],"data_offsets":[${begin},${end}]}`,
     );
   }
   const json = Buffer.from(`{${parts.join()}}`, 'utf8');
@@ -187,8 +194,8 @@ export class SafetensorsWriter {
    * @param start position in the tensor, in bytes; 0 by default. Each byte is to be written once.
    */
   async write(name: string, data: ArrayBufferView, start = 0): Promise<void> {
-    const bytes = bytesOf(data);
-    const position = this.place(name, data, start);
+    const bytes = bytesOf('SafetensorsWriter.write', data);
+    const position = this.place(name, bytes, start);
     try {
       await writeFully(this.file.fd, bytes, position);
     } catch (error) {
@@ -199,8 +206,8 @@ export class SafetensorsWriter {
 
   /** As `write`, blocking the event loop. */
   writeSync(name: string, data: ArrayBufferView, start = 0): void {
-    const bytes = bytesOf(data);
-    const position = this.place(name, data, start);
+    const bytes = bytesOf('SafetensorsWriter.writeSync', data);
+    const position = this.place(name, bytes, start);
     try {
       writeFullySync(this.file.fd, bytes, position);
     } catch (error) {
@@ -238,13 +245,13 @@ export class SafetensorsWriter {
     this.abort();
   }
 
-  private place(name: string, data: ArrayBufferView, start: number): number {
+  private place(name: string, data: Uint8Array, start: number): number {
     const info = this.tensors.get(name);
-    if (!info) throw refuse('name', JSON.stringify(name), 'Name it when the writer is made');
+    if (!info) throw refuse('name', show(name), 'Name it when the writer is made');
     if (!Number.isSafeInteger(start) || start < 0 || start + data.byteLength > info.byteLength) {
       throw refuse(
         'data',
-        `${data.byteLength} bytes at byte ${start} of ${JSON.stringify(name)}`,
+        `${data.byteLength} bytes at byte ${show(start)} of ${JSON.stringify(name)}`,
         `${info.dtype} [${info.shape.join(', ')}] takes ${info.byteLength} bytes`,
       );
     }
@@ -275,6 +282,12 @@ function checkData(name: string, data: unknown): ArrayBufferView {
     `${typeof data} for ${JSON.stringify(name)}`,
     'Give a typed array, or a function that returns one',
   );
+}
+
+function listOf<T>(entries: Iterable<T>): T[] {
+  const iterable = typeof entries !== 'string' && entries?.[Symbol.iterator];
+  if (iterable) return [...entries];
+  throw refuse('entries', show(entries), 'Pass a list of { name, dtype, shape, data }');
 }
 
 /** A tensor must come whole in these functions; a shorter array is a mistake, not a piece. */
@@ -310,7 +323,8 @@ export async function writeSafetensorsFile(
   options: SafetensorsWriteOptions = {},
 ): Promise<void> {
   checkOptions('writeSafetensorsFile', options, ['metadata', 'signal']);
-  const list = [...entries];
+  checkSignal('writeSafetensorsFile', options.signal);
+  const list = listOf(entries);
   using writer = new SafetensorsWriter(path, list, options.metadata);
   for (const { name, data: source } of list) {
     if (options.signal?.aborted) {
@@ -337,7 +351,7 @@ export function writeSafetensorsFileSync(
   options: Omit<SafetensorsWriteOptions, 'signal'> = {},
 ): void {
   checkOptions('writeSafetensorsFileSync', options, ['metadata']);
-  const list = [...entries];
+  const list = listOf(entries);
   using writer = new SafetensorsWriter(path, list, options.metadata);
   for (const { name, data: source } of list) {
     const data = checkData(name, typeof source === 'function' ? source() : source);

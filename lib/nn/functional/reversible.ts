@@ -2,10 +2,12 @@ import { propagateNested } from '../../core/autograd/backward.js';
 import { withRecording } from '../../core/autograd/graph.js';
 import { type Context, defineOperator } from '../../core/autograd/index.js';
 import { Replay } from '../../core/autograd/replay.js';
-import { GraphError } from '../../core/errors.js';
+import { asTensor, show } from '../../core/declare.js';
+import { ArgumentError, GraphError } from '../../core/errors.js';
+import { checkFunction, checkList, checkObject } from '../../core/options.js';
 import { accumulate } from '../../core/primitives.js';
 import { tidy } from '../../core/scope.js';
-import type { Tensor } from '../../core/tensor.js';
+import { Tensor } from '../../core/tensor.js';
 import { add, sub } from '../../dense/index.js';
 
 /** A branch of a reversible block: the summand, or beside it a scalar loss that the block adds. */
@@ -37,8 +39,16 @@ interface State {
   readonly steps: readonly Step[];
 }
 
-const parts = (result: ReturnType<ReversibleBranch>): readonly [Tensor, Tensor | null] =>
-  'isTensor' in result ? [result as Tensor, null] : (result as [Tensor, Tensor | null]);
+/** Summand and loss of a branch. */
+function parts(result: ReturnType<ReversibleBranch>): readonly [Tensor, Tensor | null] {
+  if (result instanceof Tensor) return [result, null];
+  if (!Array.isArray(result)) {
+    const remedy = 'f and g return a tensor, or [summand, loss]';
+    throw new ArgumentError('ERR_VALUE', 'reversible', 'f', `one giving ${show(result)}`, remedy);
+  }
+  const [summand, loss = null] = result as [Tensor, Tensor | null | undefined];
+  return [asTensor('reversible', 'f', summand), loss && asTensor('reversible', 'f', loss)];
+}
 
 const reversibleOperator = defineOperator({
   name: 'reversible',
@@ -141,7 +151,7 @@ function checked(sum: Tensor, stream: Tensor): Tensor {
  * Inputs are restored up to rounding, which grows slowly with depth in f32; 16-bit streams lose more.
  *
  * @param x1 a stream; `x2` another of its shape and dtype
- * @throws GraphError when f or g changes the shape
+ * @throws ArgumentError for what is no block or no stream, GraphError when f or g changes the shape
  * @example
  * const [f, g] = [new Linear(8, 8), new FeedForward(8, 32)];
  * const block = { f: (x: Tensor) => tanh(f.forward(x)), g: (x: Tensor) => g.forward(x) };
@@ -154,6 +164,14 @@ export function reversible(
   x1: Tensor,
   x2: Tensor,
 ): ReversibleResult {
+  checkList('reversible', 'blocks', blocks, '{ f, g }');
+  for (const block of blocks) {
+    checkObject('reversible', 'blocks', block, '{ f, g }');
+    checkFunction('reversible', block.f, 'f');
+    checkFunction('reversible', block.g, 'g');
+  }
+  asTensor('reversible', 'x1', x1);
+  asTensor('reversible', 'x2', x2);
   const branches = blocks.flatMap(({ f, g }) => [f, g]);
   const [y1, y2, loss] = reversibleOperator(branches, x1, x2) as [Tensor, Tensor, Tensor | null];
   return { y1, y2, loss };

@@ -1,3 +1,4 @@
+import { show } from '../../core/declare.js';
 import { ArgumentError } from '../../core/errors.js';
 import { checkOptions } from '../../core/options.js';
 import { hostBuffer } from '../../core/tensor.js';
@@ -38,16 +39,21 @@ export function sinusoidalPositions<T extends Float32Array | Float64Array = Floa
   const { layout = 'interleaved', base = 10000 } = options;
   for (const [argument, value] of Object.entries({ length, d })) {
     if (Number.isSafeInteger(value) && value >= 1) continue;
-    throw new ArgumentError('ERR_VALUE', operator, argument, String(value), 'Give an integer >= 1');
+    throw new ArgumentError('ERR_VALUE', operator, argument, show(value), 'Give an integer >= 1');
   }
-  if (!(base > 1 && Number.isFinite(base))) {
-    throw new ArgumentError('ERR_OPTION', operator, 'base', String(base), 'Give a number above 1');
+  if (!Number.isFinite(base) || base <= 1) {
+    throw new ArgumentError('ERR_OPTION', operator, 'base', show(base), 'Give a number above 1');
   }
   if (layout !== 'interleaved' && layout !== 'halves') {
     const remedy = "Give 'interleaved' or 'halves'";
-    throw new ArgumentError('ERR_OPTION', operator, 'layout', String(layout), remedy);
+    throw new ArgumentError('ERR_OPTION', operator, 'layout', show(layout), remedy);
   }
-  const table = out ?? (new Float32Array(hostBuffer(operator, 4 * length * d)) as T);
+  const table =
+    out === undefined ? (new Float32Array(hostBuffer(operator, 4 * length * d)) as T) : out;
+  if (!ArrayBuffer.isView(table)) {
+    const remedy = 'Give a Float32Array or Float64Array, or leave it out';
+    throw new ArgumentError('ERR_VALUE', operator, 'out', show(table), remedy);
+  }
   if (table.length !== length * d) {
     const remedy = `Give ${length * d} elements, or leave it out`;
     throw new ArgumentError('ERR_SHAPE', operator, 'out', `of ${table.length} elements`, remedy);

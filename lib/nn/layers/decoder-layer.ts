@@ -1,4 +1,4 @@
-import { checkOptions } from '../../core/options.js';
+import { checkFlags, checkOptions } from '../../core/options.js';
 import type { Tensor } from '../../core/tensor.js';
 import type { Mechanism, MechanismState } from '../mechanism.js';
 import { SoftmaxAttention } from '../mechanisms/softmax.js';
@@ -50,6 +50,7 @@ export class DecoderLayer extends Module {
     const parts = layerParts('DecoderLayer', options);
     const { mechanism = new SoftmaxAttention({ causal: true }), rotary = null } = options;
     const { crossMechanism = new SoftmaxAttention(), normFirst = false } = options;
+    checkFlags('DecoderLayer', { normFirst });
     this.selfAttn = parts.attention({ mechanism, rotary });
     this.multiheadAttn = parts.attention({ mechanism: crossMechanism });
     this.feedForward = parts.feedForward();

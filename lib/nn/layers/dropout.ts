@@ -1,5 +1,6 @@
-import type { Generator } from '../../core/generator.js';
-import { checkOptions } from '../../core/options.js';
+import { asTensor } from '../../core/declare.js';
+import { Generator } from '../../core/generator.js';
+import { checkInstance, checkOptions } from '../../core/options.js';
 import type { Tensor } from '../../core/tensor.js';
 import { dropout } from '../../dense/index.js';
 import { Module } from '../module.js';
@@ -22,11 +23,13 @@ export class Dropout extends Module {
     super();
     checkOptions('Dropout', options, ['generator']);
     checkProbability('Dropout', 'p', p);
-    this.#generator = options.generator;
+    const { generator } = options;
+    if (generator !== undefined) checkInstance('Dropout', 'generator', generator, Generator);
+    this.#generator = generator;
   }
 
   forward(x: Tensor): Tensor {
-    if (!this.training || this.p === 0) return x;
+    if (!this.training || this.p === 0) return asTensor('Dropout', 'x', x);
     return dropout(x, { p: this.p, ...(this.#generator && { generator: this.#generator }) });
   }
 

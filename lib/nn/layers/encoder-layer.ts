@@ -1,5 +1,5 @@
 import type { KvPages } from '../../attention/index.js';
-import { checkOptions } from '../../core/options.js';
+import { checkFlags, checkOptions } from '../../core/options.js';
 import type { Tensor } from '../../core/tensor.js';
 import type { ReversibleBlock } from '../functional/reversible.js';
 import type { Mechanism, MechanismState } from '../mechanism.js';
@@ -108,7 +108,8 @@ export class EncoderLayer extends Module {
     checkOptions('EncoderLayer', options, transformerLayerOptionNames);
     const parts = layerParts('EncoderLayer', options);
     const { mechanism, rotary = null, normFirst = false } = options;
-    this.selfAttn = parts.attention({ ...(mechanism && { mechanism }), rotary });
+    checkFlags('EncoderLayer', { normFirst });
+    this.selfAttn = parts.attention({ ...(mechanism !== undefined && { mechanism }), rotary });
     this.feedForward = parts.feedForward();
     this.norm1 = parts.norm();
     this.norm2 = parts.norm();

@@ -1,4 +1,5 @@
-import { checkOptions } from '../../core/options.js';
+import { asTensor } from '../../core/declare.js';
+import { checkFlags, checkOptions } from '../../core/options.js';
 import type { Tensor } from '../../core/tensor.js';
 import { reshape } from '../../core/views.js';
 import { concat, geglu, linear, reglu, swiglu } from '../../dense/index.js';
@@ -75,6 +76,7 @@ export class FeedForward extends Module {
     checkSizes('FeedForward', { dModel, hidden });
     const { activation = 'relu', bias = true, dropout = 0, chunk = null } = options;
     if (chunk !== null) checkSizes('FeedForward', { chunk });
+    checkFlags('FeedForward', { bias });
     checkChoice('FeedForward', 'activation', activation, feedForwardActivations);
     const made = layerOptions(options);
     this.activation = activation;
@@ -87,6 +89,7 @@ export class FeedForward extends Module {
   /** @param x [..., dModel] */
   forward(x: Tensor): Tensor {
     const { chunk, dModel } = this;
+    asTensor('FeedForward', 'x', x);
     if (chunk === null || x.size <= chunk * dModel) return this.#whole(x);
     const rows = reshape(x, [-1, dModel]);
     const parts = chunked('FeedForward', chunk, (part) => this.#whole(part), rows);

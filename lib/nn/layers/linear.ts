@@ -1,4 +1,4 @@
-import { checkOptions } from '../../core/options.js';
+import { checkFlags, checkOptions } from '../../core/options.js';
 import type { Tensor } from '../../core/tensor.js';
 import { linear, uniform } from '../../dense/index.js';
 import { Module } from '../module.js';
@@ -32,6 +32,7 @@ export class Linear extends Module {
     checkOptions('Linear', options, ['bias', ...layerOptionNames]);
     checkSizes('Linear', { inputs, outputs });
     const { bias = true } = options;
+    checkFlags('Linear', { bias });
     const bound = 1 / Math.sqrt(inputs);
     const draw = { ...layerOptions(options), low: -bound, high: bound };
     this.weight = parameter(uniform([outputs, inputs], draw));

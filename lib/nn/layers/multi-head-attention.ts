@@ -1,15 +1,15 @@
 import { KvPages } from '../../attention/index.js';
-import { show } from '../../core/declare.js';
+import { asTensor, show } from '../../core/declare.js';
 import { ArgumentError, UnsupportedError } from '../../core/errors.js';
 import type { Generator } from '../../core/generator.js';
-import { checkOptions } from '../../core/options.js';
+import { checkFlags, checkInstance, checkObject, checkOptions } from '../../core/options.js';
 import { full } from '../../core/primitives.js';
 import type { Tensor } from '../../core/tensor.js';
 import { permute, reshape } from '../../core/views.js';
 import { linear } from '../../dense/index.js';
 import { unpack } from '../functional/unpack.js';
 import { initialise } from '../initialise.js';
-import type { Mechanism, MechanismState, StateShape } from '../mechanism.js';
+import { Mechanism, type MechanismState, type StateShape } from '../mechanism.js';
 import { SoftmaxAttention } from '../mechanisms/softmax.js';
 import { Module } from '../module.js';
 import { type Parameter, parameter } from '../parameter.js';
@@ -23,7 +23,7 @@ import {
   layerOptionNames,
   layerOptions,
 } from './options.js';
-import type { RotaryPositions } from './rotary.js';
+import { RotaryPositions } from './rotary.js';
 
 /** Options of {@link MultiHeadAttention}. */
 export interface MultiHeadAttentionOptions extends LayerOptions {
@@ -108,7 +108,10 @@ export class MultiHeadAttention extends Module {
     const { bias = true, dropout = 0, qkNorm = false, rotary = null } = options;
     checkHeads({ dModel, heads, kvHeads, headDim });
     const made = layerOptions(options);
-    const mechanism = options.mechanism ?? new SoftmaxAttention();
+    const { mechanism = new SoftmaxAttention() } = options;
+    checkInstance('MultiHeadAttention', 'mechanism', mechanism, Mechanism);
+    if (rotary !== null) checkInstance('MultiHeadAttention', 'rotary', rotary, RotaryPositions);
+    checkFlags('MultiHeadAttention', { bias, qkNorm });
     this.#heads = mechanism.sharedKeys ? [heads, kvHeads] : [heads, kvHeads, kvHeads];
     const rows = this.#heads.reduce((n, part) => n + part) * headDim;
     this.dModel = dModel;
@@ -141,7 +144,9 @@ export class MultiHeadAttention extends Module {
    * @param x [B, N, dModel]
    * @returns [B, N, dModel]
    */
-  forward(x: Tensor, { memory, lengths, segmentIds }: AttendOptions = {}): Tensor {
+  forward(x: Tensor, options: AttendOptions = {}): Tensor {
+    checkObject('MultiHeadAttention', 'options', options, '{ lengths }, say');
+    const { memory, lengths, segmentIds } = options;
     if (segmentIds && (memory || !this.mechanism.segments)) {
       throw new ArgumentError(
         'ERR_OPTION',
@@ -173,7 +178,7 @@ export class MultiHeadAttention extends Module {
     const { kvHeads, headDim } = this;
     const [, weight] = this.#split(this.inProjWeight);
     const [, bias] = this.inProjBias ? this.#split(this.inProjBias) : [null, null];
-    const [b, m] = memory.shape as [number, number];
+    const [b, m] = asTensor('MultiHeadAttention', 'memory', memory).shape as [number, number];
     const packed = reshape(linear(memory, weight, bias), [b, m, 2 * kvHeads, headDim]);
     const [k, v] = unpack(packed, 2, [kvHeads, kvHeads]) as [Tensor, Tensor];
     return { k: headsFirst(this.kNorm ? this.kNorm.forward(k) : k), v: headsFirst(v) };
@@ -287,6 +292,7 @@ function headsFirst(x: Tensor): Tensor {
 }
 
 function rowsOf(x: Tensor, dModel: number): [number, number] {
+  asTensor('MultiHeadAttention', 'x', x);
   if (x.rank !== 3 || x.shape[2] !== dModel) {
     throw new ArgumentError(
       'ERR_SHAPE',

@@ -1,4 +1,4 @@
-import { checkOptions } from '../../core/options.js';
+import { checkFlags, checkNumbers, checkOptions } from '../../core/options.js';
 import { full } from '../../core/primitives.js';
 import type { Tensor } from '../../core/tensor.js';
 import { layerNorm, rmsNorm } from '../../dense/index.js';
@@ -58,6 +58,8 @@ export class LayerNorm extends Norm {
     checkOptions('LayerNorm', options, ['eps', 'bias', 'unbiased', ...layerOptionNames]);
     checkSizes('LayerNorm', { width });
     const { eps = 1e-5, bias = true, unbiased = false } = options;
+    checkNumbers('LayerNorm', { eps }, 0);
+    checkFlags('LayerNorm', { bias, unbiased });
     this.eps = eps;
     this.unbiased = unbiased;
     this.weight = parameter(full([width], 1, constantOptions(options)));
@@ -103,7 +105,9 @@ export class RMSNorm extends Norm {
     super();
     checkOptions('RMSNorm', options, ['eps', ...layerOptionNames]);
     checkSizes('RMSNorm', { width });
-    this.eps = options.eps ?? 1e-6;
+    const { eps = 1e-6 } = options;
+    checkNumbers('RMSNorm', { eps }, 0);
+    this.eps = eps;
     this.weight = parameter(full([width], 1, constantOptions(options)));
   }
 

@@ -1,8 +1,8 @@
 import { fromBytes } from '../../core/create.js';
-import { show } from '../../core/declare.js';
+import { asTensor, show } from '../../core/declare.js';
 import { device as deviceOf } from '../../core/device.js';
 import { ArgumentError } from '../../core/errors.js';
-import { checkOptions } from '../../core/options.js';
+import { checkList, checkOptions } from '../../core/options.js';
 import { copy } from '../../core/primitives.js';
 import type { Tensor } from '../../core/tensor.js';
 import { slice } from '../../core/views.js';
@@ -31,7 +31,7 @@ export abstract class TablePositions extends Module {
    * @throws ArgumentError when N exceeds `maxLength`
    */
   forward(x: Tensor, positions?: Tensor): Tensor {
-    const n = x.dim(1);
+    const n = asTensor(this.constructor.name, 'x', x).dim(1);
     if (n > this.maxLength) {
       throw new ArgumentError(
         'ERR_SHAPE',
@@ -80,7 +80,7 @@ export class SinusoidalPositions extends TablePositions {
     const values = sinusoidalPositions(
       maxLength,
       dModel,
-      { ...(layout && { layout }), ...(base !== undefined && { base }) },
+      { ...(layout !== undefined && { layout }), ...(base !== undefined && { base }) },
       new Float64Array(maxLength * dModel),
     );
     const exact = fromBytes(values, [maxLength, dModel], 'f64', deviceOf(options.device));
@@ -122,6 +122,8 @@ export class AxialPositions extends TablePositions {
     dModel: number,
     options: AxialPositionsOptions = {},
   ) {
+    checkList('AxialPositions', 'shape', shape, 'sides');
+    for (const side of shape) checkSizes('AxialPositions', { shape: side });
     super(
       shape.reduce((n, side) => n * side, 1),
       dModel,
@@ -129,6 +131,7 @@ export class AxialPositions extends TablePositions {
     checkOptions('AxialPositions', options, ['dims', 'std', ...layerOptionNames]);
     const equal = shape.map(() => dModel / shape.length);
     const { dims = equal, std = 0.02, device } = options;
+    checkList('AxialPositions', 'dims', dims, 'widths');
     checkGrid(shape, dims, dModel);
     this.dims = [...dims];
     this.weights = shape.map((side, axis) =>
@@ -164,7 +167,6 @@ function checkGrid(shape: readonly number[], dims: readonly number[], dModel: nu
     const remedy = 'Give two axes or more, or use LearnedPositions';
     throw new ArgumentError('ERR_OPTION', 'AxialPositions', 'shape', show(shape), remedy);
   }
-  for (const side of shape) checkSizes('AxialPositions', { shape: side });
   const whole = dims.every((d) => Number.isSafeInteger(d) && d >= 1);
   const sum = dims.reduce((n, d) => n + d, 0);
   if (dims.length === shape.length && whole && sum === dModel) return;

@@ -1,6 +1,6 @@
 import { show } from '../../core/declare.js';
 import { ArgumentError } from '../../core/errors.js';
-import { checkOptions } from '../../core/options.js';
+import { checkFlags, checkNumbers, checkOptions } from '../../core/options.js';
 import type { Tensor } from '../../core/tensor.js';
 import { rotary } from '../../dense/index.js';
 
@@ -33,8 +33,11 @@ export class RotaryPositions {
       const remedy = 'Give an even number >= 2, at most the width of a head';
       throw new ArgumentError('ERR_OPTION', 'RotaryPositions', 'dim', show(dim), remedy);
     }
-    this.base = options.base ?? 10000;
-    this.interleaved = options.interleaved ?? false;
+    const { base = 10000, interleaved = false } = options;
+    checkNumbers('RotaryPositions', { base });
+    checkFlags('RotaryPositions', { interleaved });
+    this.base = base;
+    this.interleaved = interleaved;
   }
 
   /**

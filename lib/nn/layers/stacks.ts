@@ -1,7 +1,14 @@
 import type { KvPages } from '../../attention/index.js';
 import { checkpoint } from '../../core/autograd/index.js';
+import { asTensor } from '../../core/declare.js';
 import { ArgumentError } from '../../core/errors.js';
-import { checkOptions } from '../../core/options.js';
+import {
+  checkFlags,
+  checkFunction,
+  checkInstance,
+  checkObject,
+  checkOptions,
+} from '../../core/options.js';
 import type { Tensor } from '../../core/tensor.js';
 import { add, mul } from '../../dense/index.js';
 import { DecodingState } from '../decoding-state.js';
@@ -45,6 +52,8 @@ function stackParts(operator: string, options: EncoderOptions) {
   checkSizes(operator, { layers: options.layers });
   const { layers: count, finalNorm, recompute = false, mechanism, ...layer } = options;
   const { norm = 'layer', eps = 1e-5, bias = true, normFirst = false, dModel } = layer;
+  checkFlags(operator, { finalNorm, recompute, normFirst });
+  if (mechanism !== undefined) checkFunction(operator, mechanism, 'mechanism');
   const final =
     (finalNorm ?? normFirst) ? makeNorm(norm, dModel, { ...layerOptions(layer), eps, bias }) : null;
   const indices = Array.from({ length: count }, (_, i) => i);
@@ -104,6 +113,7 @@ export class Encoder extends Module {
     super();
     checkOptions('Encoder', options, [...stackOptionNames, 'reversible']);
     const { reversible: twoStreams = false, ...rest } = options;
+    checkFlags('Encoder', { reversible: twoStreams });
     const { indices, layer, mechanism, final, recompute } = stackParts('Encoder', rest);
     if (twoStreams && (recompute || !layer.normFirst)) {
       const value = recompute ? 'true together with recompute' : 'true without normFirst';
@@ -122,6 +132,8 @@ export class Encoder extends Module {
 
   /** @param x [B, N, dModel] */
   forward(x: Tensor, context: LayerContext = {}): Tensor {
+    asTensor('Encoder', 'x', x);
+    checkObject('Encoder', 'context', context, '{ lengths }, say');
     if (this.reversible) return this.#reversibly(x, context);
     const { lengths, segmentIds } = context;
     let stream: Stream = { x, delta: null };
@@ -174,6 +186,8 @@ export class Encoder extends Module {
 
   /** T further tokens [B, T, dModel]; the caller advances the state's positions. */
   step(x: Tensor, state: DecodingState): Tensor {
+    checkInstance('Encoder.step', 'state', state, DecodingState);
+    asTensor('Encoder.step', 'x', x);
     const at = state.upcoming(x.dim(1));
     if (this.reversible) {
       const blocks = this.layers.map((layer, i) =>
@@ -230,7 +244,11 @@ export class Decoder extends Module {
    * @param x [B, N, dModel]
    * @param memory [B, M, dModel]
    */
-  forward(x: Tensor, memory: Tensor, { lengths, memoryLengths }: DecoderContext = {}): Tensor {
+  forward(x: Tensor, memory: Tensor, context: DecoderContext = {}): Tensor {
+    asTensor('Decoder', 'x', x);
+    asTensor('Decoder', 'memory', memory);
+    checkObject('Decoder', 'context', context, '{ lengths }, say');
+    const { lengths, memoryLengths } = context;
     const others = [memory, lengths, memoryLengths].filter((t) => t != null) as Tensor[];
     let stream: Stream = { x, delta: null };
     for (const layer of this.layers) {
@@ -264,6 +282,8 @@ export class Decoder extends Module {
 
   /** T further tokens [B, T, dModel]; the caller advances the state's positions. */
   step(x: Tensor, state: DecodingState): Tensor {
+    checkInstance('Decoder.step', 'state', state, DecodingState);
+    asTensor('Decoder.step', 'x', x);
     let stream: Stream = { x, delta: null };
     const at = state.upcoming(x.dim(1));
     for (const [i, layer] of this.layers.entries()) {

@@ -1,6 +1,11 @@
 import { show } from '../../core/declare.js';
 import { Generator } from '../../core/generator.js';
-import { checkOptions } from '../../core/options.js';
+import {
+  checkFlags,
+  checkSizes as checkIntegers,
+  checkNumbers,
+  checkOptions,
+} from '../../core/options.js';
 import { keep } from '../../core/scope.js';
 import type { Tensor } from '../../core/tensor.js';
 import { LshCache, lshAttention, lshRotations, lshStep } from '../../sparse/index.js';
@@ -8,6 +13,8 @@ import { bucketFactors } from '../../sparse/lsh-buckets.js';
 import { checkSizes } from '../layers/options.js';
 import {
   type Causality,
+  checkHeads,
+  checkShape,
   type FlopShape,
   Mechanism,
   type MechanismConfig,
@@ -63,6 +70,10 @@ export class LshAttention extends Mechanism {
     const { causal = false, buckets, rounds = 4, evalRounds = rounds, chunk = 64 } = options;
     bucketFactors('LshAttention', buckets);
     checkSizes('LshAttention', { rounds, evalRounds, chunk });
+    checkFlags('LshAttention', { causal });
+    checkNumbers('LshAttention', { scale: options.scale });
+    const { seed = 0 } = options;
+    checkIntegers('LshAttention', { seed }, Number.MIN_SAFE_INTEGER);
     this.#options = { ...options };
     this.causality = causal ? 'causal' : 'full';
     this.decodes = causal;
@@ -71,6 +82,7 @@ export class LshAttention extends Mechanism {
 
   /** Keys are made of `q`; `k` is not read. */
   forward(q: Tensor, _k: Tensor, v: Tensor, context: MechanismContext = {}): Tensor {
+    checkHeads('LshAttention', { q, v }, context);
     const { causal = false, buckets, rounds = 4, chunk = 64, scale } = this.#options;
     const { lengths = null, generator } = context;
     const { training } = this;
@@ -84,6 +96,7 @@ export class LshAttention extends Mechanism {
 
   override initState(shape: StateShape): MechanismState {
     if (!this.decodes) return super.initState(shape);
+    checkShape('LshAttention', shape);
     const { buckets, rounds = 4, evalRounds = rounds, chunk = 64 } = this.#options;
     const { batch, heads, capacity, keyDim, valueDim, dtype, device } = shape;
     return new LshCache({
@@ -104,7 +117,9 @@ export class LshAttention extends Mechanism {
   }
 
   /** Hashing and, at most, the keys of full chunks: what is masked counts. */
-  flops(queries: number, keys: number, { batch, heads, keyDim, valueDim }: FlopShape): number {
+  flops(queries: number, keys: number, shape: FlopShape): number {
+    checkShape('LshAttention', shape);
+    const { batch, heads, keyDim, valueDim } = shape;
     const { causal, buckets, rounds = 4, evalRounds = rounds, chunk = 64 } = this.#options;
     const times = this.training ? rounds : evalRounds;
     const columns = bucketFactors('LshAttention', buckets).reduce((n, f) => n + f / 2, 0);

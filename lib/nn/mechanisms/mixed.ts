@@ -8,6 +8,7 @@ import { unpack } from '../functional/unpack.js';
 import { checkSizes } from '../layers/options.js';
 import {
   type Causality,
+  checkShape,
   type FlopShape,
   Mechanism,
   type MechanismConfig,
@@ -113,6 +114,7 @@ export class MixedAttention extends Mechanism {
 
   override initState(shape: StateShape): MechanismState {
     if (!this.decodes) return super.initState(shape);
+    checkShape('MixedAttention', shape);
     return new MixedState(
       this.mechanisms.map((part, i) => {
         const heads = this.heads[i] as number;

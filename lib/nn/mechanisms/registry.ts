@@ -1,8 +1,14 @@
 import { show } from '../../core/declare.js';
 import { ArgumentError } from '../../core/errors.js';
 import type { Generator } from '../../core/generator.js';
-import { checkOptions } from '../../core/options.js';
-import type { Mechanism, MechanismConfig } from '../mechanism.js';
+import {
+  checkFunction,
+  checkInstance,
+  checkObject,
+  checkOptions,
+  checkText,
+} from '../../core/options.js';
+import { Mechanism, type MechanismConfig } from '../mechanism.js';
 
 /** How mechanisms are made, beside their configuration. */
 export interface MechanismOptions {
@@ -23,6 +29,8 @@ const makers = new Map<string, Maker>();
  * registerMechanism('nearby', () => new SoftmaxAttention({ causal: true, window: 64 }));
  */
 export function registerMechanism(name: string, make: Maker): void {
+  checkText('registerMechanism', 'name', name);
+  checkFunction('registerMechanism', make, 'make');
   if (makers.has(name)) {
     const remedy = 'Choose another name';
     throw new ArgumentError(
@@ -46,6 +54,7 @@ export function registerMechanism(name: string, make: Maker): void {
  */
 export function mechanismFrom(config: MechanismConfig, made: MechanismOptions = {}): Mechanism {
   checkOptions('mechanismFrom', made, ['generator']);
+  checkObject('mechanismFrom', 'config', config, "{ name: 'softmax' }, say");
   const { name, ...options } = config;
   const make = makers.get(name);
   if (!make) {
@@ -57,5 +66,7 @@ export function mechanismFrom(config: MechanismConfig, made: MechanismOptions = 
       `Use one of ${[...makers.keys()].map((n) => `'${n}'`).join(', ')}, or register it`,
     );
   }
-  return make(options, made);
+  const mechanism = make(options, made);
+  checkInstance('mechanismFrom', name, mechanism, Mechanism);
+  return mechanism;
 }

@@ -3,7 +3,14 @@ import { zeros } from '../../core/create.js';
 import { show } from '../../core/declare.js';
 import type { DType } from '../../core/dtype.js';
 import { ArgumentError } from '../../core/errors.js';
-import { checkOptions, checkSizes } from '../../core/options.js';
+import { Generator } from '../../core/generator.js';
+import {
+  checkFlags,
+  checkInstance,
+  checkNumbers,
+  checkOptions,
+  checkSizes,
+} from '../../core/options.js';
 import { assign, copy, full } from '../../core/primitives.js';
 import type { Tensor } from '../../core/tensor.js';
 import { add, concat, mul, normal, randint } from '../../dense/index.js';
@@ -19,6 +26,8 @@ import { routingAttention } from '../../sparse/routing-attention.js';
 import { RoutingCache, routingStep } from '../../sparse/routing-step.js';
 import {
   type Causality,
+  checkHeads,
+  checkShape,
   type FlopShape,
   Mechanism,
   type MechanismConfig,
@@ -99,6 +108,9 @@ export class RoutingAttention extends Mechanism {
     const { heads, dim, clusters, window = 128, causal = true, balanced = false } = options;
     const { sharedKeys = false, decay = 0.999, commitment = 1e-4, iterations = 10 } = options;
     checkSizes('RoutingAttention', { heads, dim, clusters, window });
+    checkSizes('RoutingAttention', { iterations }, 0);
+    checkFlags('RoutingAttention', { causal, balanced, sharedKeys });
+    checkNumbers('RoutingAttention', { scale: options.scale });
     const rates = { decay: [decay, 1], commitment: [commitment, Number.MAX_VALUE] } as const;
     for (const [name, [rate, most]] of Object.entries(rates)) {
       if (typeof rate === 'number' && rate >= 0 && rate <= most) continue;
@@ -117,6 +129,8 @@ export class RoutingAttention extends Mechanism {
     this.sharedKeys = sharedKeys;
     const still = { keepDtype: true };
     const { generator } = options;
+    if (generator !== undefined)
+      checkInstance('RoutingAttention', 'generator', generator, Generator);
     const from = generator && { generator };
     const none = (shape: number[], dtype: DType = 'f32') =>
       zeros(shape, { dtype, ...(generator && { device: generator.device }) });
@@ -130,6 +144,7 @@ export class RoutingAttention extends Mechanism {
 
   forward(q: Tensor, k: Tensor, v: Tensor, context: MechanismContext = {}): Tensor {
     const { window, causal, balanced, sharedKeys, scale } = this.#options;
+    checkHeads('RoutingAttention', sharedKeys ? { q, v } : { q, k, v }, context);
     this.#checkHeads(q);
     const lengths = context.lengths ?? null;
     const tokens = sharedKeys ? [q] : [q, k];
@@ -165,6 +180,7 @@ export class RoutingAttention extends Mechanism {
 
   override initState(shape: StateShape): MechanismState {
     if (!this.decodes) return super.initState(shape);
+    checkShape('RoutingAttention', shape);
     const { clusters, window } = this.#options;
     const { batch, heads, keyDim, valueDim, dtype, device, capacity } = shape;
     return new RoutingCache({
@@ -176,6 +192,7 @@ export class RoutingAttention extends Mechanism {
   override step(q: Tensor, k: Tensor, v: Tensor, state: MechanismState): Tensor {
     if (!(state instanceof RoutingCache)) return super.step(q, k, v, state);
     const { scale, sharedKeys } = this.#options;
+    checkHeads('RoutingAttention', sharedKeys ? { q, v } : { q, k, v }, {});
     this.#checkHeads(q);
     return routingStep(q, sharedKeys ? null : k, v, this.centroids, state, {
       ...(scale !== undefined && { scale }),
@@ -186,7 +203,9 @@ export class RoutingAttention extends Mechanism {
     return { name: this.name, ...this.#options };
   }
 
-  flops(queries: number, keys: number, { batch, heads, keyDim, valueDim }: FlopShape): number {
+  flops(queries: number, keys: number, shape: FlopShape): number {
+    checkShape('RoutingAttention', shape);
+    const { batch, heads, keyDim, valueDim } = shape;
     const { clusters, window, causal, balanced, sharedKeys } = this.#options;
     const assigned = queries + (sharedKeys ? 0 : keys);
     const members = Math.min(window, keys);

@@ -8,13 +8,15 @@ import {
 import { show } from '../../core/declare.js';
 import { ArgumentError, OutOfMemoryError, UnsupportedError } from '../../core/errors.js';
 import { isCapturing } from '../../core/graph.js';
-import { checkOptions } from '../../core/options.js';
+import { checkFlags, checkNumbers, checkOptions, checkSizes } from '../../core/options.js';
 import type { Tensor } from '../../core/tensor.js';
 import { permute } from '../../core/views.js';
 import { rotary } from '../../dense/index.js';
 import { checkProbability } from '../layers/options.js';
 import {
   type Causality,
+  checkHeads,
+  checkShape,
   type FlopShape,
   Mechanism,
   type MechanismConfig,
@@ -71,6 +73,10 @@ export class SoftmaxAttention extends Mechanism {
     checkOptions('SoftmaxAttention', options, optionNames);
     const { dropout = 0 } = options;
     checkProbability('SoftmaxAttention', 'dropout', dropout);
+    const { causal, scale, window, softcap } = options;
+    checkFlags('SoftmaxAttention', { causal });
+    checkNumbers('SoftmaxAttention', { scale, softcap });
+    if (window !== undefined) checkSizes('SoftmaxAttention', { window }, 0);
     this.#options = { ...options };
     this.causality = options.causal ? 'causal' : 'full';
     this.decodes = this.causality === 'causal';
@@ -82,6 +88,7 @@ export class SoftmaxAttention extends Mechanism {
   }
 
   forward(q: Tensor, k: Tensor, v: Tensor, context: MechanismContext = {}): Tensor {
+    checkHeads('SoftmaxAttention', { q, k, v }, context);
     const { lengths, queryLengths, segmentIds, generator } = context;
     const drops = this.training && this.random;
     const options: SingleOutput = {
@@ -106,6 +113,7 @@ export class SoftmaxAttention extends Mechanism {
 
   override initState(shape: StateShape): MechanismState {
     if (!this.decodes) return super.initState(shape);
+    checkShape('SoftmaxAttention', shape);
     const { batch, kvHeads: heads, keyDim: headDim, valueDim, capacity, dtype, device } = shape;
     const rows = { heads, headDim, valueDim, dtype, device };
     return shape.pages
@@ -148,7 +156,9 @@ export class SoftmaxAttention extends Mechanism {
     };
   }
 
-  flops(queries: number, keys: number, { batch, heads, keyDim, valueDim }: FlopShape): number {
+  flops(queries: number, keys: number, shape: FlopShape): number {
+    checkShape('SoftmaxAttention', shape);
+    const { batch, heads, keyDim, valueDim } = shape;
     const { causal = false, window = Number.POSITIVE_INFINITY } = this.#options;
     let pairs = 0;
     for (let i = 0; i < queries; i++) {

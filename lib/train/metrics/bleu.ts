@@ -1,7 +1,8 @@
 /** BLEU (Papineni, Roukos, Ward and Zhu 2002), over a corpus of token sequences. */
 
+import { show } from '../../core/declare.js';
 import { ArgumentError } from '../../core/errors.js';
-import { checkOptions } from '../../core/options.js';
+import { checkList, checkOptions } from '../../core/options.js';
 
 /** A tokenised text: ids or words. */
 export type Tokens = ArrayLike<number> | readonly string[];
@@ -29,6 +30,19 @@ export interface BleuScore {
   readonly candidateLength: number;
   /** Tokens of the references closest in length, the shorter one of two equally close. */
   readonly referenceLength: number;
+}
+
+/**
+ * Refuses what is no sequence of tokens.
+ * @throws {ArgumentError} that names the argument.
+ */
+export function checkTokens(operator: string, argument: string, tokens: unknown): void {
+  const isToken = (t: unknown): boolean =>
+    typeof t === 'string' || (typeof t === 'number' && !Number.isNaN(t));
+  const isView = ArrayBuffer.isView(tokens) && !(tokens instanceof DataView);
+  if (isView || (Array.isArray(tokens) && tokens.every(isToken))) return;
+  const remedy = 'Give a list of ids or of words';
+  throw new ArgumentError('ERR_VALUE', operator, argument, show(tokens), remedy);
 }
 
 /** Tokens to small integers, so that numbers and words count the same way. */
@@ -107,8 +121,8 @@ function smooth(
  *
  * @param candidates one token sequence for each sentence
  * @param references for each sentence one or more reference sequences
- * @throws {ArgumentError} when the two lists differ in length, are empty, or a sentence has no
- * reference.
+ * @throws {ArgumentError} for what are no tokens, when the two lists differ in length, are empty, or a
+ * sentence has no reference.
  * @example
  * corpusBleu([['the', 'cat', 'sat', 'down']], [[['the', 'cat', 'sat', 'down']]]).score; // 1
  */
@@ -119,6 +133,15 @@ export function corpusBleu(
 ): BleuScore {
   checkOptions('corpusBleu', options, ['maxOrder', 'smoothing']);
   const { maxOrder = 4, smoothing = 'none' } = options;
+  checkList('corpusBleu', 'candidates', candidates, 'token sequences');
+  checkList('corpusBleu', 'references', references, 'lists of token sequences');
+  candidates.forEach((tokens, i) => {
+    checkTokens('corpusBleu', `candidates[${i}]`, tokens);
+  });
+  references.forEach((list, i) => {
+    checkList('corpusBleu', `references[${i}]`, list, 'token sequences');
+    for (const tokens of list) checkTokens('corpusBleu', `references[${i}]`, tokens);
+  });
   const lone = references.findIndex((list) => list.length === 0);
   if (candidates.length === 0 || candidates.length !== references.length || lone >= 0) {
     throw new ArgumentError(
@@ -133,11 +156,11 @@ export function corpusBleu(
   }
   if (!Number.isInteger(maxOrder) || maxOrder < 1) {
     const remedy = 'Give an integer >= 1';
-    throw new ArgumentError('ERR_OPTION', 'corpusBleu', 'maxOrder', String(maxOrder), remedy);
+    throw new ArgumentError('ERR_OPTION', 'corpusBleu', 'maxOrder', show(maxOrder), remedy);
   }
   if (!['none', 'add-one', 'exponential'].includes(smoothing)) {
     const remedy = "Give 'none', 'add-one' or 'exponential'";
-    throw new ArgumentError('ERR_OPTION', 'corpusBleu', 'smoothing', String(smoothing), remedy);
+    throw new ArgumentError('ERR_OPTION', 'corpusBleu', 'smoothing', show(smoothing), remedy);
   }
   const interner = new Interner();
   const matches = new Array<number>(maxOrder).fill(0);

@@ -1,15 +1,22 @@
 import { ArgumentError } from '../../core/errors.js';
-import type { Tokens } from './bleu.js';
+import { checkList } from '../../core/options.js';
+import { checkTokens, type Tokens } from './bleu.js';
 
 /**
  * Share of candidates that equal their reference, token for token.
  *
  * @returns a number from 0 to 1
- * @throws {ArgumentError} when the two lists differ in length or are empty.
+ * @throws {ArgumentError} for what are no tokens, and when the two lists differ in length or are empty.
  * @example
  * exactMatch([[1, 2], [3]], [[1, 2], [4]]); // 0.5
  */
 export function exactMatch(candidates: readonly Tokens[], references: readonly Tokens[]): number {
+  for (const [name, list] of Object.entries({ candidates, references })) {
+    checkList('exactMatch', name, list, 'token sequences');
+    list.forEach((tokens, i) => {
+      checkTokens('exactMatch', `${name}[${i}]`, tokens);
+    });
+  }
   if (candidates.length === 0 || candidates.length !== references.length) {
     throw new ArgumentError(
       'ERR_VALUE',

@@ -1,7 +1,14 @@
 /** Curves as standalone SVG pictures: the loss of a training run, the results of a benchmark. */
 
+import { show } from '../../core/declare.js';
 import { ArgumentError } from '../../core/errors.js';
-import { checkOptions } from '../../core/options.js';
+import {
+  checkFlags,
+  checkList,
+  checkNumbers,
+  checkOptions,
+  checkText,
+} from '../../core/options.js';
 import { type Axis, axisFor, formatTick } from './ticks.js';
 
 /** One line of a picture. Points that are not finite interrupt it. */
@@ -227,7 +234,26 @@ const optionNames: readonly (keyof CurveOptions)[] = [
 
 function check(options: CurveOptions): void {
   checkOptions('renderCurveSvg', options, optionNames);
-  for (const { name, x, y } of options.series) {
+  const { series, references = [], logX, logY, title, subtitle, xLabel, yLabel } = options;
+  checkFlags('renderCurveSvg', { logX, logY });
+  for (const [argument, value] of Object.entries({ title, subtitle, xLabel, yLabel })) {
+    if (value !== undefined) checkText('renderCurveSvg', argument, value);
+  }
+  checkList('renderCurveSvg', 'series', series, '{ name, x, y }');
+  checkList('renderCurveSvg', 'references', references, '{ name, y }');
+  for (const reference of references) {
+    checkOptions('renderCurveSvg', reference, ['name', 'y']);
+    checkText('renderCurveSvg', 'references.name', reference.name);
+    checkNumbers('renderCurveSvg', { 'references.y': reference.y ?? Number.NaN });
+  }
+  for (const one of series) {
+    checkOptions('renderCurveSvg', one, ['name', 'x', 'y', 'points', 'dashed', 'smooth']);
+    const { name, x, y, points, dashed, smooth } = one;
+    checkText('renderCurveSvg', 'series.name', name);
+    checkFlags('renderCurveSvg', { points, dashed, smooth });
+    for (const [argument, values] of Object.entries({ 'series.x': x, 'series.y': y })) {
+      if (!ArrayBuffer.isView(values)) checkList('renderCurveSvg', argument, values, 'numbers');
+    }
     if (x.length === y.length) continue;
     throw new ArgumentError(
       'ERR_SHAPE',
@@ -238,12 +264,12 @@ function check(options: CurveOptions): void {
     );
   }
   for (const [argument, value] of Object.entries({
-    width: options.width ?? 800,
-    height: options.height ?? 480,
+    width: options.width === undefined ? 800 : options.width,
+    height: options.height === undefined ? 480 : options.height,
   })) {
-    if (value >= 200 && value <= 10000) continue;
+    if (typeof value === 'number' && value >= 200 && value <= 10000) continue;
     const remedy = 'Give 200 to 10000 pixels';
-    throw new ArgumentError('ERR_OPTION', 'renderCurveSvg', argument, String(value), remedy);
+    throw new ArgumentError('ERR_OPTION', 'renderCurveSvg', argument, show(value), remedy);
   }
 }
 
@@ -251,7 +277,7 @@ function check(options: CurveOptions): void {
  * Draws curves as a standalone SVG picture with axes, grid and legend, on white.
  *
  * @returns the text of an SVG file; it refers to nothing outside itself
- * @throws {ArgumentError} when a series has unequal numbers of x and y, or a size is out of range.
+ * @throws {ArgumentError} for what is no series, when a series has unequal numbers of x and y, or a size is out of range.
  * @example
  * const svg = renderCurveSvg({
  *   series: [{ name: 'training loss', x: [1, 2, 3, 4], y: [5.5, 3.1, 2.6, 2.4], smooth: true }],

@@ -1,5 +1,6 @@
 /** Batches of byte windows: random ones for training, sequential ones for evaluation. */
 
+import { show } from '../../core/declare.js';
 import { ArgumentError, CheckpointError } from '../../core/errors.js';
 import { checkOptions } from '../../core/options.js';
 import { Random, type RandomState } from '../../core/random.js';
@@ -41,7 +42,7 @@ export interface BatchSamplerState {
 
 function checkCount(operator: string, argument: string, value: number): void {
   if (Number.isSafeInteger(value) && value >= 1) return;
-  throw new ArgumentError('ERR_VALUE', operator, argument, String(value), 'Give an integer >= 1');
+  throw new ArgumentError('ERR_VALUE', operator, argument, show(value), 'Give an integer >= 1');
 }
 
 function checkData(operator: string, data: Uint8Array, least: number): void {
@@ -50,7 +51,7 @@ function checkData(operator: string, data: Uint8Array, least: number): void {
     'ERR_VALUE',
     operator,
     'data',
-    ArrayBuffer.isView(data) ? `${(data as Uint8Array).byteLength} bytes` : String(data),
+    ArrayBuffer.isView(data) ? `${(data as Uint8Array).byteLength} bytes` : show(data),
     `Give at least ${least} bytes of text, or shorter windows`,
   );
 }
@@ -170,12 +171,24 @@ export function* evaluationBatches(
 ): Generator<TextBatch> {
   const names = ['batch', 'length', 'ignoreIndex', 'maxBatches'];
   checkOptions('evaluationBatches', options, names);
-  const { batch, length, ignoreIndex = -100, maxBatches = Number.POSITIVE_INFINITY } = options;
+  const { batch, length, ignoreIndex = -100, maxBatches } = options;
   checkCount('evaluationBatches', 'batch', batch);
   checkCount('evaluationBatches', 'length', length);
   checkData('evaluationBatches', data, 2);
+  if (maxBatches !== undefined) checkCount('evaluationBatches', 'maxBatches', maxBatches);
+  if (!Number.isSafeInteger(ignoreIndex)) {
+    const remedy = 'Give an integer, -100, say';
+    throw new ArgumentError(
+      'ERR_VALUE',
+      'evaluationBatches',
+      'ignoreIndex',
+      show(ignoreIndex),
+      remedy,
+    );
+  }
   const windows = Math.ceil((data.length - 1) / length);
-  for (let first = 0, n = 0; first < windows && n < maxBatches; first += batch, n++) {
+  const most = maxBatches ?? Number.POSITIVE_INFINITY;
+  for (let first = 0, n = 0; first < windows && n < most; first += batch, n++) {
     const rows = Math.min(batch, windows - first);
     const inputs = new Int32Array(rows * length);
     const targets = new Int32Array(rows * length).fill(ignoreIndex);

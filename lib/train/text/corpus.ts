@@ -3,8 +3,16 @@
 import { createHash } from 'node:crypto';
 import * as fs from 'node:fs/promises';
 import * as path from 'node:path';
+import { show } from '../../core/declare.js';
 import { AbortError, ArgumentError, FileError, FormatError } from '../../core/errors.js';
-import { checkOptions } from '../../core/options.js';
+import {
+  checkArray,
+  checkList,
+  checkObject,
+  checkOptions,
+  checkSignal,
+  checkText,
+} from '../../core/options.js';
 import { hashText } from '../../core/random.js';
 
 /** One text file. */
@@ -75,7 +83,7 @@ function checkPaths(paths: unknown): string[] {
         'ERR_VALUE',
         'loadCorpus',
         'paths',
-        typeof item === 'string' ? JSON.stringify(item) : String(item),
+        typeof item === 'string' ? JSON.stringify(item) : show(item),
         'Give paths of text files or directories as strings',
       );
     }
@@ -145,6 +153,19 @@ async function find(paths: readonly string[], options: LoadCorpusOptions): Promi
   return found;
 }
 
+/**
+ * Refuses what are no text files.
+ * @throws {ArgumentError} that names the argument.
+ */
+export function checkFiles(operator: string, files: unknown): void {
+  checkList(operator, 'files', files, '{ name, bytes }');
+  (files as readonly TextFile[]).forEach((file, i) => {
+    checkObject(operator, `files[${i}]`, file, '{ name, bytes }');
+    checkText(operator, `files[${i}].name`, file.name);
+    checkArray(operator, `files[${i}].bytes`, file.bytes, 'Uint8Array');
+  });
+}
+
 /** Why bytes are not usable as text; a NUL never occurs in text of any common encoding but UTF-16. */
 function fault(bytes: Uint8Array): 'empty' | 'binary' | undefined {
   if (bytes.byteLength === 0) return 'empty';
@@ -181,13 +202,18 @@ export async function loadCorpus(
 ): Promise<Corpus> {
   const list = checkPaths(paths);
   checkOptions('loadCorpus', options, ['extensions', 'maxBytes', 'seed', 'signal']);
-  const { maxBytes = Number.POSITIVE_INFINITY, seed = 0, signal } = options;
-  if (!(maxBytes > 0)) {
+  const { maxBytes = Number.POSITIVE_INFINITY, seed = 0, signal, extensions } = options;
+  checkSignal('loadCorpus', signal);
+  if (extensions !== undefined) {
+    checkList('loadCorpus', 'extensions', extensions, "ends of names, ['.md'], say");
+    for (const end of extensions) checkText('loadCorpus', 'extensions', end);
+  }
+  if (typeof maxBytes !== 'number' || !(maxBytes > 0)) {
     throw new ArgumentError(
       'ERR_OPTION',
       'loadCorpus',
       'maxBytes',
-      String(maxBytes),
+      show(maxBytes),
       'Give a positive number of bytes, or leave it out',
     );
   }
@@ -259,6 +285,7 @@ export async function loadCorpus(
  * concatenate(files).length; // 12
  */
 export function concatenate(files: readonly TextFile[]): Uint8Array {
+  checkFiles('concatenate', files);
   const all = new Uint8Array(files.reduce((sum, { bytes }) => sum + bytes.byteLength, 0));
   let at = 0;
   for (const { bytes } of files) {

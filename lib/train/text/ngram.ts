@@ -13,8 +13,9 @@
  * bytes.
  */
 
+import { show } from '../../core/declare.js';
 import { ArgumentError } from '../../core/errors.js';
-import { checkOptions } from '../../core/options.js';
+import { checkOptions, checkSizes } from '../../core/options.js';
 
 /** Contexts counted 1, 2-3, 4-7, ... times share a weight. */
 const BINS = 33;
@@ -52,7 +53,7 @@ function pieces(text: NgramText): readonly Uint8Array[] {
   const list: readonly Uint8Array[] = isList(text) ? text : [text];
   for (const piece of list) {
     if (!ArrayBuffer.isView(piece)) {
-      throw new ArgumentError('ERR_VALUE', 'fitNgram', 'text', String(piece), 'Give bytes');
+      throw new ArgumentError('ERR_VALUE', 'fitNgram', 'text', show(piece), 'Give bytes');
     }
   }
   return list;
@@ -248,6 +249,12 @@ export class NgramModel {
    * bytes the probabilities sum to 1.
    */
   probability(byte: number, context: ArrayLike<number> = []): number {
+    checkSizes('NgramModel.probability', { byte }, 0);
+    if (byte > 255 || (!Array.isArray(context) && !ArrayBuffer.isView(context))) {
+      const [name, value] = byte > 255 ? ['byte', byte] : ['context', context];
+      const remedy = byte > 255 ? 'Give a byte, 0 to 255' : 'Give a list of bytes';
+      throw new ArgumentError('ERR_VALUE', 'NgramModel.probability', name, show(value), remedy);
+    }
     let history = 0;
     const known = Math.min(context.length, 2);
     for (let i = context.length - known; i < context.length; i++) {
@@ -288,15 +295,19 @@ function fitModels(
   const highest = Math.max(...orders);
   for (const order of orders) {
     if (order === 1 || order === 2 || order === 3) continue;
-    throw new ArgumentError('ERR_VALUE', 'fitNgram', 'order', String(order), 'Give 1, 2 or 3');
+    throw new ArgumentError('ERR_VALUE', 'fitNgram', 'order', show(order), 'Give 1, 2 or 3');
   }
-  if (!(heldOut > 0 && heldOut < 1)) {
+  if (typeof heldOut !== 'number' || !(heldOut > 0 && heldOut < 1)) {
     const remedy = 'Give a share between 0 and 1';
-    throw new ArgumentError('ERR_OPTION', 'fitNgram', 'heldOut', String(heldOut), remedy);
+    throw new ArgumentError('ERR_OPTION', 'fitNgram', 'heldOut', show(heldOut), remedy);
   }
-  if (weights && (weights.length < highest || !weights.every((w) => w >= 0 && w < 1))) {
+  const isWeight = (w: unknown) => typeof w === 'number' && w >= 0 && w < 1;
+  if (
+    weights !== undefined &&
+    (!Array.isArray(weights) || weights.length < highest || !weights.every(isWeight))
+  ) {
     const remedy = `Give ${highest} numbers from 0 to below 1`;
-    throw new ArgumentError('ERR_OPTION', 'fitNgram', 'weights', `[${weights.join(', ')}]`, remedy);
+    throw new ArgumentError('ERR_OPTION', 'fitNgram', 'weights', show(weights), remedy);
   }
   if (!list.some((text) => text.length > 0)) {
     throw new ArgumentError('ERR_VALUE', 'fitNgram', 'text', 'empty', 'Give at least one byte');

@@ -1,9 +1,10 @@
 /** Division of a corpus into training and validation text. */
 
+import { show } from '../../core/declare.js';
 import { ArgumentError } from '../../core/errors.js';
-import { checkOptions } from '../../core/options.js';
+import { checkFunction, checkOptions } from '../../core/options.js';
 import { hashText } from '../../core/random.js';
-import type { TextFile } from './corpus.js';
+import { checkFiles, type TextFile } from './corpus.js';
 
 /** Options of `splitCorpus`. */
 export interface SplitOptions {
@@ -52,12 +53,14 @@ function splitFile(file: TextFile, share: number): CorpusSplit {
 export function splitCorpus(files: readonly TextFile[], options: SplitOptions = {}): CorpusSplit {
   checkOptions('splitCorpus', options, ['validation', 'seed', 'group']);
   const { validation: share = 0.1, seed = 0, group = stem } = options;
-  if (!(share > 0 && share < 1)) {
+  checkFiles('splitCorpus', files);
+  checkFunction('splitCorpus', group, 'group');
+  if (typeof share !== 'number' || !(share > 0 && share < 1)) {
     throw new ArgumentError(
       'ERR_OPTION',
       'splitCorpus',
       'validation',
-      String(share),
+      show(share),
       'Give a share between 0 and 1, for example 0.1',
     );
   }

@@ -1,6 +1,8 @@
 /** The byte-level vocabulary: every text has an encoding, and no tokenizer has to be trained. */
 
+import { show } from '../../core/declare.js';
 import { ArgumentError } from '../../core/errors.js';
+import { checkArray, checkList, checkText } from '../../core/options.js';
 
 /** Turns ids back into text while they arrive one by one. */
 export interface TextDecoderStream {
@@ -28,6 +30,8 @@ export class ByteVocabulary {
 
   /** @param specials names of special tokens, each once */
   constructor(specials: readonly string[] = []) {
+    checkList('ByteVocabulary', 'specials', specials, 'names');
+    for (const name of specials) checkText('ByteVocabulary', 'specials', name);
     this.ids = new Map(specials.map((name, i) => [name, 256 + i]));
     if (this.ids.size !== specials.length) {
       throw new ArgumentError(
@@ -50,13 +54,14 @@ export class ByteVocabulary {
       'ERR_VALUE',
       'ByteVocabulary.special',
       'name',
-      JSON.stringify(name),
+      show(name),
       `The special tokens are: ${this.specials.join(', ') || 'none'}`,
     );
   }
 
   /** Ids of a text (as UTF-8) or of bytes. Names of special tokens in the text are mere text. */
   encode(text: string | Uint8Array): Int32Array {
+    if (typeof text !== 'string') checkArray('ByteVocabulary.encode', 'text', text, 'Uint8Array');
     return Int32Array.from(typeof text === 'string' ? new TextEncoder().encode(text) : text);
   }
 
@@ -79,6 +84,10 @@ export class ByteVocabulary {
   }
 
   private bytes(ids: ArrayLike<number>): Uint8Array {
+    if (!Array.isArray(ids) && !ArrayBuffer.isView(ids)) {
+      const remedy = 'Pass a list of ids';
+      throw new ArgumentError('ERR_VALUE', 'ByteVocabulary.decode', 'ids', show(ids), remedy);
+    }
     const bytes = new Uint8Array(ids.length);
     let length = 0;
     for (let i = 0; i < ids.length; i++) {
@@ -88,7 +97,7 @@ export class ByteVocabulary {
           'ERR_VALUE',
           'ByteVocabulary.decode',
           'ids',
-          `${id} at position ${i}`,
+          `${show(id)} at position ${i}`,
           `Ids are integers from 0 to ${this.size - 1}`,
         );
       }
