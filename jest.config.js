@@ -12,9 +12,11 @@ const published = ['native', 'package', 'cli'];
 module.exports = {
   // The library computes on a thread pool of its own: more workers than this only take turns.
   maxWorkers: Math.min(4, availableParallelism()),
-  // A worker that has run many suites holds gigabytes and takes longer to end than Jest waits: it is
-  // replaced before.
+  // A worker that has run many suites holds gigabytes: it is replaced before.
   workerIdleMemoryLimit: '512MB',
+  // V8 takes about a millisecond per megabyte of its heap to end, without the addon too; Jest waits for
+  // half a second and then reports a leak.
+  workerGracefulExitTimeout: 5_000,
   // Finite differences and training runs take seconds, several times that on a busy machine.
   testTimeout: 60_000,
   projects: [
