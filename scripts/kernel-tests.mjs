@@ -1,5 +1,5 @@
 // Runs kernels on the emulator without the addon: `node scripts/kernel-tests.mjs [NAME...] [--planted]`.
-// test/cuda/NAME_*.cc call every kernel of NAME (matmul, attention; default: all) over ragged shapes,
+// test/cuda/NAME_*.cc call every kernel of NAME (matmul, attention, sorted; default: all) over ragged shapes,
 // schedules and both modes of asynchrony. With --planted each bug that the kernels' sources know is built
 // in, and the program must fail. LONGSPAN_SANITIZE=undefined ends programs at undefined behaviour;
 // =address lets AddressSanitizer see each array of a kernel's threads and what the host allocates, instead of
