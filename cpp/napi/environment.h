@@ -31,7 +31,7 @@ struct Environment {
   static Environment* create(napi_env env);
 
   // Lets go of what the copy of the library that was loaded before holds: its call buffer is no
-  // longer read, and its callback would keep all of that copy's modules alive.
+  // longer read, and its callback would keep the realm alive that the copy was loaded into.
   void retire();
 
   // Releases unreachable tensors when due.
