@@ -140,8 +140,9 @@ bool scoreGradients(const Score& score, const Terms& terms, const PanelLayout& l
     }
     bounds = {lo, hi};
   }
+  RowsAhead none;
   weightGradients(score, keys.k, keys.v, layout.dim, layout.valueDim, keys.begin, keys.padded,
-                  panel, bounds, tiles, p, ds);
+                  panel, bounds, tiles, p, ds, none);
   return true;
 }
 

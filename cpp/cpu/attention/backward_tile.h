@@ -10,6 +10,7 @@
 #pragma once
 
 #include "cpp/cpu/attention/head_rows.h"
+#include "cpp/cpu/attention/rows_ahead.h"
 #include "cpp/cpu/attention/score.h"
 #include "cpp/cpu/attention/terms.h"
 
@@ -39,12 +40,12 @@ struct LaneBounds {
 };
 
 // P^T, times what dropout keeps, and dS^T of `keys` keys, a multiple of kTileRows. Panels whose
-// last vectors are empty compute NR of them.
+// last vectors are empty compute NR of them. ahead.fetch() is called twice per kTileRows keys.
 // backward_tile.simd.cc has the scores and widths there are.
 template <class Score, int NR = kPanelVectors>
 void weightGradients(const Score& score, HeadRows k, HeadRows v, int64_t dim, int64_t valueDim,
                      int64_t firstKey, int64_t keys, const QueryPanel& panel, LaneBounds bounds,
-                     const TermTiles& terms, float* p, float* ds);
+                     const TermTiles& terms, float* p, float* ds, RowsAhead& ahead);
 
 // dQ^T[d][query] += sum over keys of K[key][d] dS^T[key][query]; K's rows are padded to kTileRows.
 template <int NR = kPanelVectors>

@@ -8,10 +8,11 @@ namespace {
 template <bool kMasked, int NR, class Score>
 LONGSPAN_INLINE void weightTile(const Score& score, HeadRows k, int64_t dim, int64_t firstKey,
                                 int64_t keys, const QueryPanel& panel, LaneBounds bounds,
-                                TermTile added, float* p, float* slopes) {
+                                TermTile added, float* p, float* slopes, RowsAhead& ahead) {
   vf lse[NR];
   for (int v = 0; v < NR; ++v) lse[v] = vload(panel.lse + v * kLanes);
   for (int64_t j = 0; j < keys; j += kTileRows) {
+    ahead.fetch();
     vf c[kTileRows][NR];
     tileClear(c);
     tileMultiply<kTileRows, NR>(dim, k.data + j * k.stride, 1, k.stride, panel.qt, kPanelWidth, c);
@@ -45,10 +46,12 @@ LONGSPAN_INLINE void weightTile(const Score& score, HeadRows k, int64_t dim, int
 // Of scores that are not plain, ds holds the slopes beforehand, and P becomes P o Z.
 template <class Score, int NR>
 LONGSPAN_INLINE void gradientTile(HeadRows v, int64_t valueDim, int64_t keys,
-                                  const QueryPanel& panel, TermTile kept, float* p, float* ds) {
+                                  const QueryPanel& panel, TermTile kept, float* p, float* ds,
+                                  RowsAhead& ahead) {
   vf delta[NR];
   for (int n = 0; n < NR; ++n) delta[n] = vload(panel.delta + n * kLanes);
   for (int64_t j = 0; j < keys; j += kTileRows) {
+    ahead.fetch();
     vf c[kTileRows][NR];
 #pragma GCC unroll 16
     for (int r = 0; r < kTileRows; ++r) {
@@ -105,13 +108,13 @@ LONGSPAN_INLINE void addKeyColumns(int64_t keys, int64_t panels, const float* co
 template <class Score, int NR>
 void weightGradients(const Score& score, HeadRows k, HeadRows v, int64_t dim, int64_t valueDim,
                      int64_t firstKey, int64_t keys, const QueryPanel& panel, LaneBounds bounds,
-                     const TermTiles& terms, float* p, float* ds) {
+                     const TermTiles& terms, float* p, float* ds, RowsAhead& ahead) {
   if (bounds.lo == nullptr) {
-    weightTile<false, NR>(score, k, dim, firstKey, keys, panel, bounds, terms.added, p, ds);
+    weightTile<false, NR>(score, k, dim, firstKey, keys, panel, bounds, terms.added, p, ds, ahead);
   } else {
-    weightTile<true, NR>(score, k, dim, firstKey, keys, panel, bounds, terms.added, p, ds);
+    weightTile<true, NR>(score, k, dim, firstKey, keys, panel, bounds, terms.added, p, ds, ahead);
   }
-  gradientTile<Score, NR>(v, valueDim, keys, panel, terms.kept, p, ds);
+  gradientTile<Score, NR>(v, valueDim, keys, panel, terms.kept, p, ds, ahead);
 }
 
 template <int NR>
@@ -153,10 +156,10 @@ void addKeyGradient(int64_t keys, int64_t panels, const float* const* weight, co
   }
 }
 
-#define LONGSPAN_WEIGHT_GRADIENTS(score, vectors)                                             \
-  template void weightGradients<score, vectors>(const score&, HeadRows, HeadRows, int64_t,    \
-                                                int64_t, int64_t, int64_t, const QueryPanel&, \
-                                                LaneBounds, const TermTiles&, float*, float*)
+#define LONGSPAN_WEIGHT_GRADIENTS(score, vectors)                                              \
+  template void weightGradients<score, vectors>(                                               \
+      const score&, HeadRows, HeadRows, int64_t, int64_t, int64_t, int64_t, const QueryPanel&, \
+      LaneBounds, const TermTiles&, float*, float*, RowsAhead&)
 #define LONGSPAN_QUERY_GRADIENT(vectors) \
   template void addQueryGradient<vectors>(HeadRows, int64_t, int64_t, const float*, float*)
 

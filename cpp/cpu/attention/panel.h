@@ -19,7 +19,7 @@
 #include <type_traits>
 
 #include "cpp/cpu/attention/head_rows.h"
-#include "cpp/cpu/attention/page_table.h"
+#include "cpp/cpu/attention/rows_ahead.h"
 #include "cpp/cpu/attention/score.h"
 #include "cpp/cpu/attention/terms.h"
 
@@ -32,46 +32,6 @@ inline constexpr int64_t kKeyTile = 64;
 struct KeyTile {
   int64_t begin, count;
   HeadRows k, v;
-};
-
-// Rows of the next tile, which packing will read far apart in memory: fetched into the second-level
-// cache a few at a time, behind the products of this tile.
-class RowsAhead {
- public:
-  RowsAhead() = default;
-  // `each` rows of head h of both views at a time; `runs` must outlive this.
-  RowsAhead(const TensorView& k, const TensorView& v, int64_t h, const PageTable::Run* runs,
-            int64_t count, int64_t each)
-      : runs_(runs), count_(count), each_(each) {
-    const TensorView* const views[] = {&k, &v};
-    for (int i = 0; i < 2; ++i) {
-      const TensorView& t = *views[i];
-      const auto size = static_cast<int64_t>(sizeOf(t.dtype));
-      rows_[i] = {t.base + (t.offset + h * t.stride[1]) * size, t.stride[0] * size,
-                  t.stride[2] * size, t.stride[3] == 1 ? t.shape[3] * size : 0};
-    }
-  }
-  LONGSPAN_INLINE void fetch() {
-    for (int64_t n = 0; n < each_ && run_ < count_; ++n) {
-      const PageTable::Run& run = runs_[run_];
-      for (const Rows& rows : rows_) {
-        const std::byte* row = rows.first + run.entry * rows.entry + (run.row + row_) * rows.row;
-        for (int64_t at = 0; at < rows.bytes; at += 64) __builtin_prefetch(row + at, 0, 2);
-      }
-      if (++row_ < run.count) continue;
-      row_ = 0;
-      ++run_;
-    }
-  }
-
- private:
-  struct Rows {
-    const std::byte* first;
-    int64_t entry, row, bytes;
-  };
-  const PageTable::Run* runs_ = nullptr;
-  Rows rows_[2] = {};
-  int64_t run_ = 0, row_ = 0, count_ = 0, each_ = 0;
 };
 
 // NR vectors of queries.

@@ -86,6 +86,8 @@ class SortedHeadPanels {
       std::fill_n(kept_, kKeptTiles, -1);
       keys_ = round.keys(g);
       order_ = round.keyOrder;
+      queriesEnd_ = round.queryOrder + round.queries(call_.p.groups() - 1).end;
+      keysEnd_ = round.keyOrder + round.keys(call_.p.groups() - 1).end;
       forEachPanel(call_.p, round, g, places_, lanes_, memory_.lows, memory_.highs,
                    [&] { withVectors([&](auto vectors) { this->template panel<vectors>(); }); });
     }
@@ -94,6 +96,7 @@ class SortedHeadPanels {
   void global(int64_t r) {
     round_ = r;
     Panel<kSortedVectors> panel;
+    RowsAhead ahead;
     forEachGlobalPanel(
         call_.p, b_, h_, r, places_, lanes_,
         [&] { start(panel, [](int64_t) {
@@ -103,7 +106,8 @@ class SortedHeadPanels {
           pack(keys.row, count, 0);
           step(panel, KeyTile{0, count, keyRows(0), valueRows(0)},
                call_.terms.tiles(lanes_, places_, keys, count, roundUp(count, kRowPadding),
-                                 memory_.terms));
+                                 memory_.terms),
+               ahead);
         },
         [&] { merge(panel); });
   }
@@ -140,15 +144,33 @@ class SortedHeadPanels {
   }
 
   template <int NR>
-  void step(Panel<NR>& panel, const KeyTile& tile, const TermTiles& terms) {
-    RowsAhead ahead;
+  void step(Panel<NR>& panel, const KeyTile& tile, const TermTiles& terms, RowsAhead& ahead) {
     panel.step(score_, tile, memory_.p, ahead, terms);
+  }
+
+  // What this panel will add to, and what the next will gather.
+  RowsAhead rowsAhead() const {
+    const int64_t begin = (lanes_.first - keys_.begin) / kSortedKeys * kSortedKeys;
+    const int64_t keys = roundUp(lanes_.end - keys_.begin - begin, kSortedKeys);
+    const int32_t* const nextKeys = order_ + std::min(keys_.end, keys_.begin + begin + keys);
+    const int64_t keyCount = std::min<int64_t>(kSortedKeys, keysEnd_ - nextKeys);
+    const int32_t* const nextQueries = lanes_.order + lanes_.rows;
+    RowsAhead ahead;
+    out_.fetch(ahead, lanes_.order, lanes_.rows);
+    const int64_t queryCount = std::min<int64_t>(kSortedWidth, queriesEnd_ - nextQueries);
+    ahead.add(call_.p.q, b_, h_, nextQueries, queryCount);
+    ahead.add(call_.p.k, b_, shared_, nextKeys, keyCount);
+    ahead.add(call_.p.v, b_, shared_, nextKeys, keyCount);
+    fetchPlaces(ahead, call_.p, places_, nextQueries, queryCount, nextKeys, keyCount);
+    ahead.spread(keys / kRowPadding);
+    return ahead;
   }
 
   template <int NR>
   void panel() {
     Panel<NR> panel;
     start(panel, [&](int64_t i) { return Range{lanes_.lo[i], lanes_.hi[i]}; });
+    RowsAhead ahead = rowsAhead();
     const int64_t firstTile = (lanes_.first - keys_.begin) / kSortedKeys;
     for (int64_t t = firstTile; keys_.begin + t * kSortedKeys < lanes_.end; ++t) {
       const int64_t begin = keys_.begin + t * kSortedKeys, slot = t % kKeptTiles;
@@ -164,7 +186,7 @@ class SortedHeadPanels {
         terms = call_.terms.tiles(lanes_, places_, order_ + begin, seen,
                                   roundUp(count, kRowPadding), memory_.terms);
       }
-      step(panel, KeyTile{begin, count, keyRows(slot), valueRows(slot)}, terms);
+      step(panel, KeyTile{begin, count, keyRows(slot), valueRows(slot)}, terms, ahead);
     }
     merge(panel);
   }
@@ -207,7 +229,7 @@ class SortedHeadPanels {
   SortedLanes lanes_;
   int64_t round_ = 0;
   Places keys_{};
-  const int32_t* order_ = nullptr;
+  const int32_t *order_ = nullptr, *queriesEnd_ = nullptr, *keysEnd_ = nullptr;
   int64_t kept_[kKeptTiles];  // the tile of the group in each slot
 };
 

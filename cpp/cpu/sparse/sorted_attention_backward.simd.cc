@@ -162,7 +162,8 @@ class SortedHeadGradients {
           const int64_t padded = roundUp(count, kTileRows);
           const TermTiles terms =
               call_.terms.tiles(lanes_, places_, keys, count, padded, memory_.terms);
-          products<kSortedVectors>(tile, 0, count, {}, terms);
+          RowsAhead ahead;
+          products<kSortedVectors>(tile, 0, count, {}, terms, ahead);
           release(tile, count, keys.row);
         },
         [&] { finish(); });
@@ -234,9 +235,32 @@ class SortedHeadGradients {
     }
   }
 
+  // What this panel and its keys will add to, and what the next will gather.
+  RowsAhead rowsAhead(const SortedRound& round, int64_t from, int64_t end) const {
+    const ops::SortedAttentionBackward& p = call_.p;
+    const int64_t groups = p.groups(), queries = round.queries(groups - 1).end;
+    const int32_t* const order = lanes_.order;
+    const int32_t* const nextQueries = order + lanes_.rows;
+    const int64_t queryCount =
+        std::min<int64_t>(kSortedWidth, round.queryOrder + queries - nextQueries);
+    const int64_t keyCount = std::min(kSortedKeys, round.keys(groups - 1).end - end);
+    RowsAhead ahead;
+    ahead.add(p.q, b_, h_, nextQueries, queryCount);
+    if (p.gradO.defined()) ahead.add(p.gradO, b_, h_, nextQueries, queryCount);
+    ahead.add(p.k, b_, shared_, round.keyOrder + end, keyCount);
+    ahead.add(p.v, b_, shared_, round.keyOrder + end, keyCount);
+    gradQ_.fetch(ahead, order, lanes_.rows);
+    gradK_.fetch(ahead, round.keyOrder + from, end - from);
+    gradV_.fetch(ahead, round.keyOrder + from, end - from);
+    fetchPlaces(ahead, p, places_, nextQueries, queryCount, round.keyOrder + end, keyCount);
+    ahead.spread(2 * ((end - from) / kTileRows));
+    return ahead;
+  }
+
   void panel(const SortedRound& round, int64_t first, int64_t last) {
     start();
     const int64_t from = std::max(lanes_.first, first), end = std::min(lanes_.end, last);
+    RowsAhead ahead = rowsAhead(round, from, end);
     for (int64_t t = (from - first) / kSortedKeys; first + t * kSortedKeys < end; ++t) {
       const int64_t begin = first + t * kSortedKeys;
       const int64_t count = std::min(kSortedKeys, last - begin);
@@ -253,8 +277,9 @@ class SortedHeadGradients {
       const bool full =
           lanes_.fullBegin <= begin && lanes_.fullEnd >= begin + roundUp(count, kTileRows);
       withVectors([&](auto vectors) {
-        this->template products<vectors>(
-            tile, begin, count, full ? LaneBounds{} : LaneBounds{lanes_.lo, lanes_.hi}, terms);
+        this->template products<vectors>(tile, begin, count,
+                                         full ? LaneBounds{} : LaneBounds{lanes_.lo, lanes_.hi},
+                                         terms, ahead);
       });
     }
     finish();
@@ -271,12 +296,12 @@ class SortedHeadGradients {
 
   template <int NR>
   void products(const SortedBackwardMemory::Tile& tile, int64_t begin, int64_t count,
-                LaneBounds bounds, const TermTiles& terms) {
+                LaneBounds bounds, const TermTiles& terms, RowsAhead& ahead) {
     const SortedWidths& w = call_.w;
     const int64_t padded = roundUp(count, kTileRows);
     const HeadRows k{tile.k, w.dimRows}, v{tile.v, w.valueDim};
     weightGradients<GeneralScore, NR>(score_, k, v, w.dim, w.valueDim, begin, padded, panel_,
-                                      bounds, terms, memory_.p, memory_.ds);
+                                      bounds, terms, memory_.p, memory_.ds, ahead);
     addQueryGradient<NR>(k, w.dim, count, memory_.ds, memory_.dqt);
     addKeyGradient(padded, 1, &memory_.p, &panel_.g, &panel_.rows, tile.gradV, w.valueLanes);
     addKeyGradient(padded, 1, &memory_.ds, &panel_.q, &panel_.rows, tile.gradK, w.dimLanes);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "cpp/cpu/attention/head_rows.h"
+#include "cpp/cpu/attention/rows_ahead.h"
 #include "cpp/cpu/attention/score.h"
 #include "cpp/cpu/attention/terms.h"
 #include "cpp/cpu/sparse/sorted_entries.h"
@@ -347,6 +348,17 @@ void forEachSortedBlock(const ops::SortedAttentionProblem& p, int64_t heads, Con
   }
 }
 
+// What counting duplicates of panels and tiles to come will read.
+inline void fetchPlaces(RowsAhead& ahead, const ops::SortedAttentionProblem& p,
+                        const SortedPlaces& places, const int32_t* queries, int64_t queryCount,
+                        const int32_t* keys, int64_t keyCount) {
+  if (!p.corrects()) return;
+  const int64_t bytes = p.rounds() * static_cast<int64_t>(sizeof(int32_t));
+  ahead.add(places.low, bytes, bytes, queries, queryCount);
+  ahead.add(places.span, bytes, bytes, queries, queryCount);
+  ahead.add(places.key, bytes, bytes, keys, keyCount);
+}
+
 // Rows of one head of a [B, H, tokens, dim] result in f32: the tensor itself, or memory that is
 // rounded to it in the end.
 struct SortedRows {
@@ -360,6 +372,10 @@ struct SortedRows {
     at = base + (b * t.shape[1] + h) * t.shape[2] * dim;
   }
   float* row(int64_t i) const { return at + i * dim; }
+  void fetch(RowsAhead& ahead, const int32_t* positions, int64_t count) const {
+    const int64_t bytes = dim * static_cast<int64_t>(sizeof(float));
+    ahead.add(at, bytes, bytes, positions, count);
+  }
 };
 
 // target += factor source.
