@@ -26,9 +26,9 @@ const others = RELEASE_ARCHITECTURES.filter(
 );
 const TARGETS = release ? others : DEFAULT_ARCHITECTURES;
 const BUDGET = 250; // kernels per target
-// Bytes that a kernel may spill. Forward attention at 128 dimensions does on sm_100 and sm_120: 255
-// registers are all there are.
-const MOST_SPILLED = release ? 80 : 0;
+// Bytes that a kernel may spill: for sm_120 matmul in f32 does, and forward attention at 128
+// dimensions there and for sm_100.
+const MOST_SPILLED = release ? 160 : 0;
 const EMPTY = 4; // registers of a kernel without a body: none has fewer, no other so few
 const SERIALISED = /C75(?:05|08|1\d)/;
 const table = path.join(
