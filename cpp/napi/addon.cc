@@ -145,7 +145,6 @@ Napi::Value cublasLt(const Napi::CallbackInfo& info) {
 // start(onSettled) -> the call buffer as Float64Array, once per loaded copy of the library.
 Napi::Value start(const Napi::CallbackInfo& info) {
   Environment& e = environmentOf(info);
-  e.retire();
   auto array = Napi::Float64Array::New(info.Env(), Environment::kCallDoubles);
   e.call = array.Data();
   napi_create_reference(info.Env(), array, 1, &e.callRef);

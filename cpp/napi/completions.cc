@@ -38,13 +38,6 @@ void Completions::close() {
   open_ = false;
 }
 
-void Completions::retire() {
-  retired_ = true;
-  if (!targets_.empty()) return;
-  close();
-  napi_release_threadsafe_function(function_, napi_tsfn_release);
-}
-
 void Completions::deliver(napi_env env, napi_value callback, void* context, void* data) {
   const std::unique_ptr<Result> result(static_cast<Result*>(data));
   if (env == nullptr) return;  // the environment is ending
@@ -53,10 +46,7 @@ void Completions::deliver(napi_env env, napi_value callback, void* context, void
     if (found->second != nullptr) napi_delete_reference(env, found->second);
     self->targets_.erase(found);
   }
-  if (self->targets_.empty()) {
-    napi_unref_threadsafe_function(env, self->function_);
-    if (self->retired_) self->retire();
-  }
+  if (self->targets_.empty()) napi_unref_threadsafe_function(env, self->function_);
 
   napi_value args[5], undefined;
   napi_create_double(env, result->id, &args[0]);

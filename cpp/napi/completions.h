@@ -29,9 +29,6 @@ class Completions : public std::enable_shared_from_this<Completions> {
   // JS thread, at the environment's end: no call and no copy happens afterwards.
   void close();
 
-  // JS thread: nothing begins any more. Lets the callback go once all that has begun is settled.
-  void retire();
-
  private:
   struct Result {
     double id;
@@ -41,7 +38,6 @@ class Completions : public std::enable_shared_from_this<Completions> {
 
   std::shared_mutex mutex_;
   bool open_ = true;
-  bool retired_ = false;  // JS thread only
   napi_threadsafe_function function_ = nullptr;
   std::unordered_map<double, napi_ref> targets_;  // JS thread only
 };

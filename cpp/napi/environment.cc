@@ -24,13 +24,6 @@ Environment* Environment::create(napi_env env) {
   return self;
 }
 
-void Environment::retire() {
-  if (completions) completions->retire();
-  completions.reset();
-  if (callRef != nullptr) napi_delete_reference(env, callRef);
-  callRef = nullptr;
-}
-
 void Environment::reportMemory() {
   constexpr int64_t kStep = int64_t{64} << 20;
   const int64_t delta = slots.liveBytes() - reportedBytes;

@@ -30,10 +30,6 @@ struct Environment {
   // Creates the state for `env` and ties its end to the environment's cleanup.
   static Environment* create(napi_env env);
 
-  // Lets go of what the copy of the library that was loaded before holds: its call buffer is no
-  // longer read, and its callback would keep the realm alive that the copy was loaded into.
-  void retire();
-
   // Releases unreachable tensors when due.
   void afterAllocation();
   // Tells V8, in coarse steps since each report may start a collection, how much memory hangs on

@@ -298,7 +298,7 @@ describe('indexSelect and embedding', () => {
   test('ids out of range fail, and bad arguments are refused', async () => {
     const table = zeros([4, 3]);
     expect((await failure(embedding(table, ids([0, 4])))).message).toBe(
-      'indexSelect failed: ids: 4 at position [1]. Indices along this axis go from 0 to 3',
+      'embedding failed: ids: 4 at position [1]. Indices along this axis go from 0 to 3',
     );
     expect(() => embedding(table, tensor([1]))).toThrow("'ids' is f32[1]. Use i32");
     expect(() => embedding(zeros([3]), ids([0]))).toThrow("'weight' is f32[3]");

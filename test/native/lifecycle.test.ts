@@ -135,29 +135,3 @@ test('the library loaded again and again over one addon ends cleanly', () => {
   });
   expect({ status, signal, stderr }).toEqual({ status: 0, signal: null, stderr: '' });
 });
-
-test('an earlier copy of the library is let go, with the realm it was loaded into', () => {
-  const file = JSON.stringify(resolve(root, 'build/Release/longspan.node'));
-  const script = `
-    const vm = require('node:vm');
-    const addon = require(${file});
-    (async () => {
-      const realms = [];
-      for (let i = 0; i < 20; i++) {
-        const realm = vm.createContext({});
-        realms.push(new WeakRef(vm.runInContext('globalThis.held = {}', realm)));
-        addon.start(vm.runInContext('() => undefined', realm));
-        await new Promise((done) => setTimeout(done, 5));
-      }
-      for (let i = 0; i < 3; i++) {
-        globalThis.gc();
-        await new Promise((done) => setTimeout(done, 20));
-      }
-      const alive = realms.filter((realm) => realm.deref()).length;
-      if (alive > 2) throw new Error(alive + ' realms are alive');
-    })();`;
-  const { status, stderr } = spawnSync(process.execPath, ['--expose-gc', '-e', script], {
-    encoding: 'utf8',
-  });
-  expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
-});

@@ -240,7 +240,7 @@ describe.each(testDevices())('on %s', (name) => {
       argument: 'pages',
     });
     await expect(collect(m, { maxTokens: 2, pages: {} as KvPages })).rejects.toThrow(
-      /Give a KvPages/,
+      /Pass a KvPages/,
     );
     await collect(m, { pages, maxTokens: 2 });
     await expect(collect(m.to('bf16'), { pages, maxTokens: 2 })).rejects.toThrow(/now in bf16/);
