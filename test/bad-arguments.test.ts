@@ -2,7 +2,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import * as longspan from 'longspan';
 import { LongspanError } from 'longspan';
-import { exempt, instances, internal, takes, validCalls } from './support/calls.js';
+import { exempt, instances, internal, takes, validCalls } from './support/calls/index.js';
 import { temporaryDirectory } from './temporary.js';
 
 type Callable = (...args: never[]) => unknown;

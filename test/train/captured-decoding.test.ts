@@ -17,6 +17,7 @@ import {
   tidy,
 } from 'longspan';
 import { describeCuda, testDevices } from '../support/devices.js';
+import { collect } from '../support/generation.js';
 import { settledMemory } from '../support/memory.js';
 
 const sizes = { vocabSize: 40, dModel: 16, layers: 2, heads: 2, maxLength: 48 } as const;
@@ -41,16 +42,6 @@ function model(on: string, options: Partial<TransformerLMOptions> = {}): Transfo
   });
   free(drawn);
   return made;
-}
-
-async function collect(
-  m: TransformerLM,
-  options: GenerateOptions,
-  prompt: readonly number[] = [1, 2, 3],
-): Promise<number[]> {
-  const tokens: number[] = [];
-  for await (const token of generate(m, prompt, options)) tokens.push(token);
-  return tokens;
 }
 
 /** A mechanism that keeps something on the host, or says so. */

@@ -2,7 +2,6 @@
 import {
   type DType,
   device,
-  type GenerateOptions,
   Generator,
   generate,
   KvPages,
@@ -13,6 +12,7 @@ import {
   tensor,
 } from 'longspan';
 import { describeCuda, testDevices } from '../support/devices.js';
+import { collect } from '../support/generation.js';
 import { settledMemory } from '../support/memory.js';
 
 const sizes = { vocabSize: 40, dModel: 16, layers: 2, heads: 2, maxLength: 48 } as const;
@@ -27,16 +27,6 @@ function model(on: string, options: Partial<TransformerLMOptions> = {}): Transfo
   const made = new TransformerLM({ ...sizes, generator, device: on, ...options });
   models.push(made);
   return made;
-}
-
-async function collect(
-  m: TransformerLM,
-  options: GenerateOptions,
-  prompt: readonly number[] = [1, 2, 3],
-): Promise<number[]> {
-  const tokens: number[] = [];
-  for await (const token of generate(m, prompt, options)) tokens.push(token);
-  return tokens;
 }
 
 const kinds: [string, Partial<TransformerLMOptions>][] = [

@@ -9,7 +9,7 @@
 //
 // Cost per pair of a panel's queries and a tile's keys: 2 (D + Dv) FLOPs and one exponential, and 3
 // R integer operations where duplicates of R rounds are corrected. Bytes per entry: a row of q, k,
-// v and o each, gathered.
+// v and o each, gathered: rows of the next panel are fetched behind the products of this one.
 #include "cpp/ops/sparse/sorted_attention.h"
 
 #include "cpp/cpu/sparse/sorted_row.h"
@@ -82,12 +82,12 @@ class SortedHeadPanels {
   void groups(int64_t r, int64_t begin, int64_t end) {
     round_ = r;
     const SortedRound round(call_.p, b_, h_, r);
+    order_ = round.keyOrder;
+    queriesEnd_ = round.queryOrder + round.queries(call_.p.groups() - 1).end;
+    keysEnd_ = round.keyOrder + round.keys(call_.p.groups() - 1).end;
     for (int64_t g = begin; g < end; ++g) {
       std::fill_n(kept_, kKeptTiles, -1);
       keys_ = round.keys(g);
-      order_ = round.keyOrder;
-      queriesEnd_ = round.queryOrder + round.queries(call_.p.groups() - 1).end;
-      keysEnd_ = round.keyOrder + round.keys(call_.p.groups() - 1).end;
       forEachPanel(call_.p, round, g, places_, lanes_, memory_.lows, memory_.highs,
                    [&] { withVectors([&](auto vectors) { this->template panel<vectors>(); }); });
     }

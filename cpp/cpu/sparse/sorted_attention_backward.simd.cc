@@ -9,6 +9,7 @@
 //
 // Cost per pair of a panel's queries and a tile's keys: 2 (3 D + 2 Dv) FLOPs and one exponential.
 // Bytes per entry: a row of q, dO, k and v each, gathered, and dq, dk and dv, read and written.
+// All of these are fetched behind the products before they are needed.
 #include "cpp/cpu/attention/backward_panel.h"
 #include "cpp/cpu/sparse/sorted_double.h"
 #include "cpp/cpu/sparse/sorted_tile.h"

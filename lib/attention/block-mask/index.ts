@@ -71,6 +71,12 @@ export interface MaskTensors {
   maskBlock: number;
 }
 
+/** The options of a named pattern, before they are taken apart. */
+function given<T>(name: string, options: T): T {
+  checkObject(`BlockMask.${name}`, 'options', options, '{ queries } and what the pattern takes');
+  return options;
+}
+
 /**
  * Which pairs of queries and keys attention computes, block by block: blocks that are hidden cost
  * nothing, those that are partly seen hold a bit per pair, and no matrix of N x M is ever stored. Made
@@ -270,33 +276,24 @@ export class BlockMask implements MaskShape {
 
   /** Keys up to `left` before and `right` (default 0) after a query's position. */
   static local(options: PatternOptions & { left: number; right?: number }): BlockMask {
-    checkObject('BlockMask.local', 'options', options, '{ queries } and what the pattern takes');
-    const { left, right = 0, ...rest } = options;
+    const { left, right = 0, ...rest } = given('local', options);
     return BlockMask.#pattern('local', patterns.local(left, right), rest);
   }
   /** The last `stride` keys, and every `stride`-th one (Child et al. 2019, "strided"). */
   static strided(options: PatternOptions & { stride: number }): BlockMask {
-    checkObject('BlockMask.strided', 'options', options, '{ queries } and what the pattern takes');
-    const { stride, ...rest } = options;
+    const { stride, ...rest } = given('strided', options);
     return BlockMask.#pattern('strided', patterns.strided(stride), rest);
   }
   /** The query's own stretch of `stride` keys, and the last `summary` of each (Child et al. 2019, "fixed"). */
   static fixed(options: PatternOptions & { stride: number; summary?: number }): BlockMask {
-    checkObject('BlockMask.fixed', 'options', options, '{ queries } and what the pattern takes');
-    const { stride, summary = 1, ...rest } = options;
+    const { stride, summary = 1, ...rest } = given('fixed', options);
     return BlockMask.#pattern('fixed', patterns.fixed(stride, summary), rest);
   }
   /** A window of `window` keys around a query, and tokens that see and are seen by all (Beltagy et al. 2020). */
   static longformer(
     options: PatternOptions & { window: number; globals?: readonly number[] },
   ): BlockMask {
-    checkObject(
-      'BlockMask.longformer',
-      'options',
-      options,
-      '{ queries } and what the pattern takes',
-    );
-    const { window, globals = [], ...rest } = options;
+    const { window, globals = [], ...rest } = given('longformer', options);
     return BlockMask.#pattern('longformer', patterns.longformer(window, globals), rest);
   }
   /**
@@ -306,8 +303,7 @@ export class BlockMask implements MaskShape {
   static bigBird(
     options: PatternOptions & { window?: number; globals?: number; random?: number; seed?: number },
   ): BlockMask {
-    checkObject('BlockMask.bigBird', 'options', options, '{ queries } and what the pattern takes');
-    const { window = 3, globals = 1, random = 2, seed = 0, ...rest } = options;
+    const { window = 3, globals = 1, random = 2, seed = 0, ...rest } = given('bigBird', options);
     return BlockMask.#pattern('bigBird', patterns.bigBird(window, globals, random, seed), rest);
   }
   /** Blocks whose row and column differ in one binary digit at most (flat butterfly, Dao et al. 2022). */

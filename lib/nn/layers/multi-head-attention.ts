@@ -187,11 +187,7 @@ export class MultiHeadAttention extends Module {
   /** An empty decoding state of self-attention, in `pages` if given. */
   initState(batch: number, capacity: number, pages: KvPages | null = null): MechanismState {
     const { mechanism } = this;
-    if (pages && !(pages instanceof KvPages)) {
-      const remedy = 'Give a KvPages';
-      const operator = 'MultiHeadAttention.initState';
-      throw new ArgumentError('ERR_VALUE', operator, 'pages', show(pages), remedy);
-    }
+    if (pages !== null) checkInstance('MultiHeadAttention.initState', 'pages', pages, KvPages);
     if (pages && !mechanism.paged) {
       throw new UnsupportedError(`${mechanism.name}: its state cannot lie in pages`, {
         ...{ operator: 'MultiHeadAttention.initState', argument: 'pages', value: 'given' },
