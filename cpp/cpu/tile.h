@@ -15,16 +15,17 @@ constexpr int64_t roundUp(int64_t n, int64_t step) { return (n + step - 1) / ste
 
 inline constexpr int kTileRows = 4;
 #if defined(LONGSPAN_AVX512) || defined(__aarch64__)
-#define LONGSPAN_TILE_VECTORS 4
+#define LONGSPAN_TILE_VECTORS 4  // of 32 registers; there are 16 elsewhere
 #elif defined(LONGSPAN_AVX2)
 #define LONGSPAN_TILE_VECTORS 3
 #else
 #define LONGSPAN_TILE_VECTORS 2  // the product needs a register of its own without FMA
 #endif
 inline constexpr int kTileVectors = LONGSPAN_TILE_VECTORS;
+inline constexpr bool kManyRegisters = kTileVectors == 4;
 
-// Keeps a broadcast in a register: compilers otherwise fold it into every FMA as a memory operand,
-// which costs up to a quarter of the speed.
+// Keeps a load in a register: compilers otherwise fold it into every FMA as a memory operand, which
+// costs up to a quarter of the speed for broadcasts and a twentieth for vectors.
 template <class V>
 LONGSPAN_INLINE V inRegister(V x) {
 #if defined(LONGSPAN_AVX512)
@@ -47,7 +48,10 @@ LONGSPAN_INLINE void tileMultiply(int64_t k, const A* __restrict a, int64_t aSte
   for (int64_t i = 0; i < k; ++i) {
     Vector<A> bv[NR];
 #pragma GCC unroll 16
-    for (int v = kFirst; v < NR; ++v) bv[v] = vload(b + v * lanes);
+    for (int v = kFirst; v < NR; ++v) {
+      bv[v] = vload(b + v * lanes);
+      if constexpr (kManyRegisters) bv[v] = inRegister(bv[v]);
+    }
 #pragma GCC unroll 16
     for (int r = 0; r < MR; ++r) {
       const Vector<A> x = inRegister(vbroadcast(a[r * aRow]));
