@@ -130,6 +130,8 @@ const programs = {
       ...numbered(1, 11, 'cuda/sparse/sorted_attention.cu', 'planted'),
       ...numbered(21, 22, 'cuda/sparse/sorted_attention_backward.cu', 'planted'),
       ...numbered(24, 28, 'cuda/sparse/sorted_attention_backward.cu', 'planted'),
+      ...numbered(8, 11, 'cuda/sparse/sorted_attention.cu', 'wide planted'),
+      ...numbered(25, 28, 'cuda/sparse/sorted_attention_backward.cu', 'wide planted'),
     ],
   },
 };

@@ -7,21 +7,22 @@
 //
 // 16-bit floats have wgmma on sm_90a (forward90.cuh, with its predictions) and mma.sync on older
 // GPUs (forward16.cuh). Operands that bulk copies cannot read (rows or base not on 16 bytes,
-// dimensions apart, heads broadcast by a step of 0) are first copied into the workspace.
+// dimensions apart, heads broadcast by a step of 0) are first copied into the workspace. Block
+// masks at more than 128 dimensions in 16 bits are left to the kernels for f32 (widened.cuh), which
+// have registers for them: predicted at the rate of f32; that path has not yet run on hardware.
 //
 // Predicted for an A100 (312 TFLOP/s bf16), from peers with the same tiles: 8192 tokens, no mask:
 // 160 (D 64), 180 (D 128) and 120 (D 256) TFLOP/s; causal 0.9 of it. f32 on the CUDA cores of an
 // H200 (67 TFLOP/s): 30 TFLOP/s. With bias, ALiBi or segments in 16 bits 0.6 of that (smaller
 // tiles, and some instructions per pair beside 256 of the products), with dropout 0.4. Those for
 // sm_80 have not yet run on hardware.
-#include <array>
-
 #include "cpp/ops/attention/attention.h"
 #include "cuda/attention/forward16.cuh"
 #include "cuda/attention/forward32.cuh"
 #include "cuda/attention/forward90.cuh"
 #include "cuda/attention/readable.cuh"
 #include "cuda/attention/sequences.cuh"
+#include "cuda/attention/widened.cuh"
 #include "cuda/core/sm90a.h"
 
 namespace longspan::cuda {
@@ -35,13 +36,6 @@ Status runTile(const Problem& p, void (*kernel)(A, Extra...), cudaStream_t strea
       gridOf(int64_t{p.tiles(p.queries, Tile::kRows)} * p.queryHeads * p.batch, &grid));
   return launched(
       launch(kernel, grid, dim3(Tile::kThreads), Tile::kSharedBytes, stream, a, extra...));
-}
-
-// At 256 dimensions no registers are left for a block mask (lib/attention refuses it earlier).
-Status refuseMask(const Problem& p) {
-  if (p.terms.mask.rows == nullptr || std::max(p.dim, p.valueDim) <= 128) return {};
-  return Status(Code::unsupported, "blockMask", "head dimensions over 128 in 16 bits on a GPU",
-                "Use f32, or the CPU");
 }
 
 // Heads whose keys and values stay in 32 MiB of L2 while their queries pass.
@@ -76,7 +70,6 @@ Status run90(const ForwardArguments& forward, DType type, cudaStream_t stream) {
 template <class T>
 Status run16(const ForwardArguments& a, DType type, Context& context) {
   const Problem& p = a.problem;
-  LONGSPAN_RETURN_IF_ERROR(refuseMask(p));
   const bool isBf16 = type == DType::bf16, hopper = runsSm90a(context.gpu);
   return dispatchDim(p, [&](auto dim) -> Status {
     constexpr int kDim = decltype(dim)::value;
@@ -106,14 +99,29 @@ bool usesWgmma(const ops::Attention& p, const Gpu& gpu) {
   return p.q.dtype != DType::f32 && runsSm90a(gpu);
 }
 
-std::array<TensorView, 3> operandsOf(const ops::Attention& p) {
-  return {p.headMajor(p.q), p.headMajor(p.k), p.headMajor(p.v)};
+struct WidenedMemory {
+  Pieces pieces;
+  WidenedInputs inputs;
+  TensorView o;
+
+  WidenedMemory(const ops::Attention& p, std::byte* memory)
+      : pieces(memory), inputs(p, pieces), o(widenedRows(p.headMajor(p.o), pieces)) {}
+};
+
+// By the kernels for f32.
+Status runWidened(const ops::Attention& p, ForwardArguments a, Context& context) {
+  const WidenedMemory memory(p, context.workspace.data);
+  LONGSPAN_RETURN_IF_ERROR(memory.inputs.fill(p, a.problem, context));
+  a.o = operandOf(memory.o);
+  LONGSPAN_RETURN_IF_ERROR(run32(a, context.stream));
+  return convertElements(memory.o, p.headMajor(p.o), context);
 }
 
 Status attention(const ops::Attention& p, Context& context) {
   if (p.o.numel() == 0) return {};
   ForwardArguments a{problemOf(p), operandOf(p.headMajor(p.o)),
                      p.lse.defined() ? p.lse.data<float>() : nullptr};
+  if (widens(p)) return runWidened(p, a, context);
   std::byte* memory = context.workspace.data;
   if (usesWgmma(p, context.gpu)) {
     Operand* const to[] = {&a.problem.q, &a.problem.k, &a.problem.v};
@@ -129,6 +137,7 @@ Status attention(const ops::Attention& p, Context& context) {
 }
 
 size_t attentionWorkspace(const ops::Attention& p, const Gpu& gpu) {
+  if (widens(p)) return WidenedMemory(p, nullptr).pieces.bytes();
   size_t bytes = sequenceStartsBytes(p);
   if (!usesWgmma(p, gpu)) return bytes;
   for (const TensorView& t : operandsOf(p)) bytes += copiedBytes(t);

@@ -7,7 +7,8 @@
 // gradient of sinks needs no scores (attention_statistics.cu).
 //
 // 16-bit operands have wgmma on sm_90a (attention_backward90.cu), mma.sync elsewhere
-// (backward16.cuh).
+// (backward16.cuh). Block masks at more than 128 dimensions in 16 bits are left to the kernels for
+// f32 (widened.cuh), at whose rate they are predicted; that path has not yet run on hardware.
 //
 // Predicted for an H200, from mma.sync at about 60 % of the rate of wgmma: bf16, 8192 tokens, no
 // mask: 200 TFLOP/s of 2.5 times the forward's FLOPs at D 64, 170 at D 128, 90 at D 256; f32 20 (D
@@ -16,6 +17,7 @@
 #include "cuda/attention/backward16.cuh"
 #include "cuda/attention/backward32.cuh"
 #include "cuda/attention/sequences.cuh"
+#include "cuda/attention/widened.cuh"
 #include "cuda/core/sm90a.h"
 
 namespace longspan::cuda {
@@ -46,7 +48,6 @@ Status runSide32(const BackwardArguments& a, cudaStream_t stream) {
 
 template <class T>
 Status run(const BackwardArguments& a, cudaStream_t stream) {
-  LONGSPAN_RETURN_IF_ERROR(backwardStatistics(a, dtypeOf<T>(), stream));
   return dispatchDim(a.problem, [&](auto dim) -> Status {
     constexpr int kDim = decltype(dim)::value;
     if constexpr (std::is_same_v<T, float>) {
@@ -67,7 +68,45 @@ bool usesWgmma(const ops::AttentionBackward& p, const Gpu& gpu) {
   return p.q.dtype != DType::f32 && runsSm90a(gpu);
 }
 
+// In the workspace, of a call that the kernels for f32 compute.
+struct WidenedMemory {
+  Pieces pieces;
+  std::byte* statistics;
+  WidenedInputs inputs;
+  TensorView gradO, gradQ, gradK, gradV;
+
+  WidenedMemory(const ops::AttentionBackward& p, std::byte* memory)
+      : pieces(memory),
+        statistics(reinterpret_cast<std::byte*>(pieces.take<float>(statisticsOf(p)))),
+        inputs(p, pieces),
+        gradQ(widenedRows(p.headMajor(p.q), pieces)),
+        gradK(widenedRows(p.headMajor(p.k), pieces)),
+        gradV(widenedRows(p.headMajor(p.v), pieces)) {
+    if (p.gradO.defined()) gradO = widenedRows(p.headMajor(p.gradO), pieces);
+  }
+};
+
+Status runWidened(const ops::AttentionBackward& p, Context& context) {
+  const WidenedMemory memory(p, context.workspace.data);
+  BackwardArguments a = backwardArguments(p, memory.statistics);
+  if (p.withGradSinks) a.gradSinks = p.gradSinks.data<float>();
+  LONGSPAN_RETURN_IF_ERROR(backwardStatistics(a, p.q.dtype, context.stream));
+  LONGSPAN_RETURN_IF_ERROR(memory.inputs.fill(p, a.problem, context));
+  a.gradO = a.problem.q;  // any, where it is absent
+  if (a.hasGradO) {
+    LONGSPAN_RETURN_IF_ERROR(widen(p.headMajor(p.gradO), memory.gradO, a.gradO, context));
+  }
+  a.gradQ = operandOf(memory.gradQ);
+  a.gradK = operandOf(memory.gradK);
+  a.gradV = operandOf(memory.gradV);
+  LONGSPAN_RETURN_IF_ERROR(run<float>(a, context.stream));
+  LONGSPAN_RETURN_IF_ERROR(convertElements(memory.gradQ, p.headMajor(p.gradQ), context));
+  LONGSPAN_RETURN_IF_ERROR(convertElements(memory.gradK, p.headMajor(p.gradK), context));
+  return convertElements(memory.gradV, p.headMajor(p.gradV), context);
+}
+
 size_t attentionBackwardWorkspace(const ops::AttentionBackward& p, const Gpu& gpu) {
+  if (widens(p)) return WidenedMemory(p, nullptr).pieces.bytes();
   return (usesWgmma(p, gpu) ? copiedBytes90(p) : 0) +
          static_cast<size_t>(statisticsOf(p)) * sizeof(float) + sequenceStartsBytes(p);
 }
@@ -76,6 +115,7 @@ Status attentionBackward(const ops::AttentionBackward& p, Context& context) {
   if (p.gradQ.numel() == 0 && p.gradK.numel() == 0 && p.gradV.numel() == 0 && !p.withGradSinks) {
     return {};
   }
+  if (widens(p)) return runWidened(p, context);
   const bool wgmma = usesWgmma(p, context.gpu);
   std::byte* const copies = context.workspace.data;
   BackwardArguments a = backwardArguments(p, copies + (wgmma ? copiedBytes90(p) : 0));
@@ -85,6 +125,7 @@ Status attentionBackward(const ops::AttentionBackward& p, Context& context) {
   if (p.withGradSinks) a.gradSinks = p.gradSinks.data<float>();
   LONGSPAN_RETURN_IF_ERROR(findSequences(p, a.problem, a.delta + statisticsOf(p), context.stream));
   if (wgmma) return attentionBackward90(a, p, copies, context);
+  LONGSPAN_RETURN_IF_ERROR(backwardStatistics(a, p.q.dtype, context.stream));
   if (p.q.dtype == DType::f16) return run<f16>(a, context.stream);
   if (p.q.dtype == DType::bf16) return run<bf16>(a, context.stream);
   return run<float>(a, context.stream);

@@ -47,8 +47,15 @@ Status runSide90(Backward90& w, cudaStream_t stream) {
   LONGSPAN_RETURN_IF_ERROR(mapOperand(&v, p, p.v, values, type, kKeys));
   w.stayingX = kKeySide ? k : q, w.stayingY = kKeySide ? v : gradO;
   w.streamingX = kKeySide ? q : k, w.streamingY = kKeySide ? gradO : v;
-  return launched(launch(attentionBackward90<Tile, Band>, grid, dim3(Tile::kThreads),
-                         size_t{Tile::kSharedBytes}, stream, w));
+  const dim3 block(Tile::kThreads);
+  constexpr size_t kBytes = Tile::kSharedBytes;
+  if constexpr (Tile::kSharesTypes) {
+    using Shared = typename Tile::template With<f16>;
+    return launched(launch(attentionBackward90OfEither<Shared, Band>, grid, block, kBytes, stream,
+                           w, type == DType::bf16));
+  } else {
+    return launched(launch(attentionBackward90<Tile, Band>, grid, block, kBytes, stream, w));
+  }
 }
 
 template <class T>

@@ -55,6 +55,9 @@ Status run(const DecodeArguments& a, int64_t items, cudaStream_t stream) {
     if constexpr (std::is_same_v<T, float>) {
       error = launch(attentionDecode32<Tile, Band>, grid, dim3(Tile::kThreads), Tile::kSharedBytes,
                      stream, a);
+    } else if constexpr (kDim != 128) {
+      error = launch(attentionDecode16OfEither<kDim, Band>, grid, dim3(Tile::kThreads),
+                     Tile::kSharedBytes, stream, a, dtypeOf<T>() == DType::bf16);
     } else {
       error = launch(attentionDecode16<Tile, Band>, grid, dim3(Tile::kThreads), Tile::kSharedBytes,
                      stream, a);

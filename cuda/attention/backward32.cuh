@@ -1,4 +1,5 @@
-// The backward pass for f32 inputs, in f32 on the CUDA cores; see backward.cuh.
+// The backward pass for f32 inputs, in f32 on the CUDA cores; see backward.cuh. Tiles of which a
+// block mask shows nothing are not even loaded, except by queries of up to 64 dimensions.
 #pragma once
 
 #include "cuda/attention/backward.cuh"
@@ -16,6 +17,8 @@ struct BackwardTile32 {
   static constexpr int kThreads = kRows / kThreadRows * 16;
   static constexpr int kBlocks = kDim == 64 ? 2 : 1;  // per multiprocessor, at least
   static constexpr int kStages = 1;
+  // Past what a block mask hides; for the other no register is left on sm_80.
+  static constexpr bool kSkips = kKeySide || kDim > 64;
   static constexpr int kSharedBytes =
       (2 * (kRows + kColumns) * kPitch<kDim> + 2 * kRows * kPitch<kColumns> + 2 * kColumns) * 4;
 };
@@ -37,8 +40,21 @@ __device__ __forceinline__ void backward32(const typename Walk::Arguments& a, ui
   const auto walk = Walk::template start<kRows, kColumns>(a, shared + Tile::kSharedBytes);
   if (walk.surplus) return;
   const int steps = walk.steps();
+  const Range rows{walk.row, walk.row + kRows};
+  // Past steps of whose tiles a block mask shows nothing.
+  int step = 0;
+  const auto pass = [&] {
+    if constexpr (Tile::kSkips) {
+      while (step < steps) {
+        const int tile = walk.tile(step, kColumns);
+        if (!walk.hidden(step, rows, {tile, tile + kColumns})) break;
+        ++step;
+      }
+    }
+  };
+  pass();
 
-  const auto load = [&](int step) {
+  const auto load = [&] {
     const int tile = walk.tile(step, kColumns);
     loadTile32<kDim, kColumns, kThreads>(x, walk.template streamingFirst<float>(step), tile,
                                          walk.end, thread);
@@ -50,14 +66,13 @@ __device__ __forceinline__ void backward32(const typename Walk::Arguments& a, ui
 
   float gradX[kThreadRows][kDim / 16] = {}, gradY[kThreadRows][kDim / 16] = {};
   float base[kThreadRows] = {}, delta[kThreadRows] = {};
-  const Range rows{walk.row, walk.row + kRows};
-  if (steps > 0) {
+  if (step < steps) {
     loadTile32<kDim, kRows, kThreads>(first, walk.template stayingFirst<float>(), walk.row,
                                       walk.stayingEnd(), thread);
     loadTile32<kDim, kRows, kThreads>(
         second, walk.template stayingSecond<float>(), walk.row,
         kKeySide ? walk.stayingEnd() : walk.gradient(walk.stayingEnd()), thread);
-    load(0);
+    load();
     if constexpr (!kKeySide) {
 #pragma unroll
       for (int i = 0; i < kThreadRows; ++i) {
@@ -65,7 +80,7 @@ __device__ __forceinline__ void backward32(const typename Walk::Arguments& a, ui
       }
     }
   }
-  for (int step = 0; step < steps; ++step) {
+  while (step < steps) {
     if constexpr (!kPlanted<Planted::backwardFloatWait>) ptx::copyWait<0>();
     if constexpr (!kPlanted<Planted::backwardFloatBarrier>) __syncthreads();
     const int tile = walk.tile(step, kColumns);
@@ -126,7 +141,9 @@ __device__ __forceinline__ void backward32(const typename Walk::Arguments& a, ui
     multiplyByColumns32<kDim, kColumns>(gradX, slopes, x, ty, tx);
     if constexpr (kKeySide) multiplyByColumns32<kDim, kColumns>(gradY, weights, y, ty, tx);
     if constexpr (!kPlanted<Planted::backwardFloatFreeBarrier>) __syncthreads();
-    if (step + 1 < steps) load(step + 1);
+    ++step;
+    pass();
+    if (step < steps) load();
   }
 #pragma unroll
   for (int i = 0; i < kThreadRows; ++i) {

@@ -37,8 +37,12 @@ namespace longspan::cuda {
 template <class T_, int kDim_, bool kKeySide_, bool kFirst_, bool kSecond_>
 struct BackwardTile90 {
   using T = T_;
+  template <class U>
+  using With = BackwardTile90<U, kDim_, kKeySide_, kFirst_, kSecond_>;
   static constexpr int kDim = kDim_;
   static constexpr bool kKeySide = kKeySide_, kFirst = kFirst_, kSecond = kSecond_;
+  // Above 128 dimensions that of queries; that of keys would spill.
+  static constexpr bool kSharesTypes = kDim > 128 && !kKeySide;
   static constexpr int kGroups = 2, kThreads = 128 * (1 + kGroups), kConsumers = 128 * kGroups;
   static constexpr int kRows = 64 * kGroups;
   // As many as registers and, at 256 dimensions, two stages in shared memory allow.
@@ -425,10 +429,7 @@ __device__ __forceinline__ void consumeBackward(const BackwardArguments& a,
 }
 
 template <class Tile, class Mask>
-__global__ void __launch_bounds__(Tile::kThreads, 1)
-    attentionBackward90(const __grid_constant__ Backward90 w) {
-#if LONGSPAN_SM90A
-  LONGSPAN_SHARED(shared);
+__device__ __forceinline__ void backward90(const Backward90& w, uint8_t* shared) {
   const BackwardStages<Tile, Mask> stages{shared};
   const BackwardArguments& a = w.arguments;
   if (threadIdx.x < 32) {
@@ -448,6 +449,28 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
     } else {
       consumeBackward<Tile, false, Mask>(a, stages, group);
     }
+  }
+}
+
+template <class Tile, class Mask>
+__global__ void __launch_bounds__(Tile::kThreads, 1)
+    attentionBackward90(const __grid_constant__ Backward90 w) {
+#if LONGSPAN_SM90A
+  LONGSPAN_SHARED(shared);
+  backward90<Tile, Mask>(w, shared);
+#endif
+}
+
+// Where calls are rare and registers allow it, both types share a kernel.
+template <class Tile, class Mask>
+__global__ void __launch_bounds__(Tile::kThreads, 1)
+    attentionBackward90OfEither(const __grid_constant__ Backward90 w, bool isBf16) {
+#if LONGSPAN_SM90A
+  LONGSPAN_SHARED(shared);
+  if (isBf16) {
+    backward90<typename Tile::template With<bf16>, Mask>(w, shared);
+  } else {
+    backward90<typename Tile::template With<f16>, Mask>(w, shared);
   }
 #endif
 }

@@ -55,12 +55,10 @@ __device__ __forceinline__ void loadFromPages(T* keys, const Operand& k, int dim
 }
 
 template <class Tile, class Mask>
-__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
-    attentionDecode16(DecodeArguments a) {
+__device__ __forceinline__ void decode16(const DecodeArguments& a, uint8_t* shared) {
   using T = typename Tile::T;
   constexpr int kDim = Tile::kDim, kKeys = Tile::kKeys, kRows = Tile::kRows,
                 kStages = Tile::kStages, kWarps = Tile::kWarps;
-  LONGSPAN_SHARED(shared);
   T* const queries = reinterpret_cast<T*>(shared);  // [kRows][kDim]
   const Problem& p = a.problem;
   const DecodePlace place(a);
@@ -175,6 +173,25 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
   }
   if constexpr (!kPlanted<Planted::decodeStateBarrier>) __syncthreads();
   mergeWarps<T, kDim, kRows, kWarps>(a, place, outputs, tops, sums);
+}
+
+template <class Tile, class Mask>
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
+    attentionDecode16(DecodeArguments a) {
+  LONGSPAN_SHARED(shared);
+  decode16<Tile, Mask>(a, shared);
+}
+
+// Both types share a kernel where registers allow it: not at 128 dimensions.
+template <int kDim, class Mask>
+__global__ void __launch_bounds__(DecodeTile<f16, kDim>::kThreads, DecodeTile<f16, kDim>::kBlocks)
+    attentionDecode16OfEither(DecodeArguments a, bool isBf16) {
+  LONGSPAN_SHARED(shared);
+  if (isBf16) {
+    decode16<DecodeTile<bf16, kDim>, Mask>(a, shared);
+  } else {
+    decode16<DecodeTile<f16, kDim>, Mask>(a, shared);
+  }
 }
 
 }  // namespace longspan::cuda

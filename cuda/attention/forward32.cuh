@@ -7,11 +7,12 @@
 
 namespace longspan::cuda {
 
-template <int kDim_>
+// kLean: fewer keys at 256 dimensions, for walks with tables beside the tiles (sm_86: 99 KiB).
+template <int kDim_, bool kLean_ = false>
 struct ForwardTile32 {
   static constexpr int kDim = kDim_;
   static constexpr int kRows = kDim <= 128 ? 64 : 32;
-  static constexpr int kKeys = kDim <= 64 ? 64 : 32;
+  static constexpr int kKeys = kDim <= 64 ? 64 : kDim <= 128 || !kLean_ ? 32 : 16;
   static constexpr int kThreads = kRows / kThreadRows * 16;
   // Weights pass through shared memory unless the tiles leave no room for them (sm_86: 99 KiB).
   static constexpr bool kSharesWeights = kDim <= 128;

@@ -10,11 +10,14 @@
 // Cost per visible pair: 2 (D + Dv) FLOPs, one exponential, and with duplicates corrected three
 // instructions per round. Per round and query: its row, those of the keys of its tile (chunks of c
 // with one back: some (2 c + 64) / 64 rows of K and V per query, mostly from L2), and 8 Dv bytes of
-// merging. Gathered rows are of 16-byte pieces, 128 bytes and more of a row together.
+// merging. Gathered rows are of 16-byte pieces, 128 bytes and more of a row together. From 129 to
+// 256 dimensions there are kernels for f32 alone, which calls in 16 bits take with f32 copies of
+// their operands (cuda/attention/widened.cuh): 6 bytes more per element of q, k, v and o.
 //
 // Predicted for an H200, 65536 tokens, 8 heads, D 64, bf16, chunk 64 with one back, 4 rounds: 330
 // GFLOP of tiles (half of them beyond chunks) at 100 TFLOP/s (exposed gathers), 3.3 ms; f32 15
-// TFLOP/s, 22 ms. Right on an H200; times: bench/results/nvidia-h200.json.
+// TFLOP/s, 22 ms. Right on an H200; times: bench/results/nvidia-h200.json. The same at D 256 and in
+// f32 or 16 bits: 1.3 TFLOP at 12 TFLOP/s (tiles of 16 keys), 110 ms; not yet run on hardware.
 #include "cuda/attention/forward16.cuh"
 #include "cuda/attention/forward32.cuh"
 #include "cuda/dense/move.cuh"
@@ -41,9 +44,12 @@ __global__ void __launch_bounds__(ForwardTile<f16, kDim, true>::kThreads, 2)
 }
 
 template <int kDim>
-__global__ void __launch_bounds__(ForwardTile32<kDim>::kThreads, 1)
+using SortedTile32 = ForwardTile32<kDim, true>;
+
+template <int kDim>
+__global__ void __launch_bounds__(SortedTile32<kDim>::kThreads, 1)
     sortedAttention32(const __grid_constant__ SortedForwardArguments a) {
-  using Tile = ForwardTile32<kDim>;
+  using Tile = SortedTile32<kDim>;
   LONGSPAN_SHARED(shared);
   forward32<Tile, ForwardOf<Tile>>(a, shared);
 }
@@ -68,12 +74,14 @@ Status runSortedRounds(SortedForwardArguments a, void (*kernel)(SortedForwardArg
 struct SortedMemory {
   Pieces pieces;
   SortedPlan plan;
-  TensorView sum;  // of several rounds in 16 bits
+  TensorView sum;     // of several rounds in 16 bits, or of kernels for f32
+  Operands operands;  // in f32, for those
 
   SortedMemory(const ops::SortedAttention& p, std::byte* memory)
       : pieces(memory), plan(p, false, pieces) {
-    if (p.q.dtype == DType::f32 || p.rounds() == 1) return;
+    if (p.q.dtype == DType::f32 || (p.rounds() == 1 && !widens(p))) return;
     sum = pieces.rows(p.batch(), p.queryHeads(), p.queries(), p.valueDim());
+    if (widens(p)) operands = widenedRows(operandsOf(p), pieces);
   }
 };
 
@@ -81,7 +89,7 @@ Status sortedAttention(const ops::SortedAttention& p, Context& context) {
   LONGSPAN_RETURN_IF_ERROR(checkSorted(p));
   if (p.o.numel() == 0) return {};
   const SortedMemory memory(p, context.workspace.data);
-  const bool isBf16 = p.q.dtype == DType::bf16, is32 = p.q.dtype == DType::f32;
+  const bool isBf16 = p.q.dtype == DType::bf16, is32 = p.q.dtype == DType::f32 || widens(p);
   // Rows that no order lists are 0.
   const bool merges = memory.sum.base != nullptr;
   LONGSPAN_RETURN_IF_ERROR(clearSorted(merges ? memory.sum : p.o, context.stream));
@@ -92,13 +100,18 @@ Status sortedAttention(const ops::SortedAttention& p, Context& context) {
                            p.lse.data<float>(), roundLse};
   if (is32) a.sum = a.o;
   if (merges) a.sum = operandOf(memory.sum);
-  LONGSPAN_RETURN_IF_ERROR(dispatchSortedDim(a.problem, [&](auto dim) {
+  if (widens(p)) {
+    LONGSPAN_RETURN_IF_ERROR(widen(operandsOf(p), memory.operands, a.problem, context));
+  }
+  LONGSPAN_RETURN_IF_ERROR(dispatchDim(a.problem, [&](auto dim) {
     constexpr int kDim = decltype(dim)::value;
-    if (is32) {
-      return runSortedRounds<ForwardTile32<kDim>>(a, sortedAttention32<kDim>, context.stream);
+    if constexpr (kDim <= 128) {
+      if (!is32) {
+        return runSortedRounds<ForwardTile<f16, kDim, true>>(a, sortedAttention16<kDim>,
+                                                             context.stream, isBf16);
+      }
     }
-    return runSortedRounds<ForwardTile<f16, kDim, true>>(a, sortedAttention16<kDim>, context.stream,
-                                                         isBf16);
+    return runSortedRounds<SortedTile32<kDim>>(a, sortedAttention32<kDim>, context.stream);
   }));
   return merges ? convertElements(memory.sum, p.o, context) : Status();
 }

@@ -10,10 +10,12 @@
 // Cost per visible pair: 2 (5 D + 2 Dv) + 2 (D + Dv) FLOPs, two exponentials, and with duplicates
 // corrected twice three instructions per round. Bytes per round: rows of four operands gathered
 // once per tile that they stay in and once per tile that they meet, 8 (2 D + Dv) of adding up per
-// token.
+// token. From 129 to 256 dimensions calls in 16 bits take the kernels for f32, as forward: 6 bytes
+// more per element of four operands and three gradients.
 //
 // Predicted for an H200, 65536 tokens, 8 heads, D 64, bf16, chunk 64 with one back, 4 rounds: 1.2
-// TFLOP of tiles at 90 TFLOP/s, 13 ms. Right on an H200; times: bench/results/nvidia-h200.json.
+// TFLOP of tiles at 90 TFLOP/s, 13 ms. Right on an H200; times: bench/results/nvidia-h200.json. The
+// same at D 256, f32 or 16 bits: 4.8 TFLOP at 10 TFLOP/s, 480 ms; not yet run on hardware.
 #include "cuda/attention/backward16.cuh"
 #include "cuda/attention/backward32.cuh"
 #include "cuda/dense/move.cuh"
@@ -73,12 +75,14 @@ Status runSortedSide(const SortedBackwardArguments& a,
 // Of every round the queries, and the keys for each query head of a group.
 template <int kDim, bool kKeySide>
 Status runSortedSide(const SortedBackwardArguments& a, DType type, cudaStream_t stream) {
-  if (type == DType::f32) {
-    return runSortedSide<SortedTile32<kDim, kKeySide>>(a, sortedAttentionBackward32<kDim, kKeySide>,
-                                                       stream);
+  if constexpr (kDim <= 128) {
+    if (type != DType::f32) {
+      return runSortedSide<SortedTile16<f16, kDim, kKeySide>>(
+          a, sortedAttentionBackward16<kDim, kKeySide>, stream, type == DType::bf16);
+    }
   }
-  return runSortedSide<SortedTile16<f16, kDim, kKeySide>>(
-      a, sortedAttentionBackward16<kDim, kKeySide>, stream, type == DType::bf16);
+  return runSortedSide<SortedTile32<kDim, kKeySide>>(a, sortedAttentionBackward32<kDim, kKeySide>,
+                                                     stream);
 }
 
 template <int kDim>
@@ -98,7 +102,9 @@ struct SortedGradientMemory {
   Pieces pieces;
   SortedPlan plan;
   float *delta, *base;
-  TensorView sumQ, sumK, sumV;  // where several launches add up 16 bits
+  TensorView sumQ, sumK, sumV;  // where several launches add up 16 bits, or kernels for f32 do
+  Operands operands;            // in f32, for those
+  TensorView gradO;             // the same
 
   SortedGradientMemory(const ops::SortedAttentionBackward& p, std::byte* memory)
       : pieces(memory), plan(p, true, pieces) {
@@ -106,10 +112,13 @@ struct SortedGradientMemory {
     delta = pieces.take<float>(rows);
     base = pieces.take<float>(rows);
     if (p.q.dtype == DType::f32) return;
-    if (p.rounds() > 1) sumQ = pieces.rows(p.batch(), p.queryHeads(), p.queries(), p.dim());
-    if (p.rounds() == 1 && p.queryHeads() == p.keyHeads()) return;
-    sumK = pieces.rows(p.batch(), p.keyHeads(), p.keys(), p.dim());
-    sumV = pieces.rows(p.batch(), p.keyHeads(), p.keys(), p.valueDim());
+    const bool wide = widens(p);
+    if (wide || p.rounds() > 1) sumQ = widenedRows(p.q, pieces);
+    if (!wide && p.rounds() == 1 && p.queryHeads() == p.keyHeads()) return;
+    sumK = widenedRows(p.k, pieces), sumV = widenedRows(p.v, pieces);
+    if (!wide) return;
+    operands = widenedRows(operandsOf(p), pieces);
+    if (p.gradO.defined()) gradO = widenedRows(p.gradO, pieces);
   }
 };
 
@@ -152,7 +161,12 @@ Status sortedAttentionBackward(const ops::SortedAttentionBackward& p, Context& c
   a.sumK = sums[1].operand();
   a.sumV = sums[2].operand();
   LONGSPAN_RETURN_IF_ERROR(backwardStatistics(a, p.q.dtype, context.stream));
-  LONGSPAN_RETURN_IF_ERROR(dispatchSortedDim(a.problem, [&](auto dim) {
+  if (widens(p)) {
+    LONGSPAN_RETURN_IF_ERROR(widen(operandsOf(p), memory.operands, a.problem, context));
+    a.gradO = a.problem.q;
+    if (a.hasGradO) LONGSPAN_RETURN_IF_ERROR(widen(p.gradO, memory.gradO, a.gradO, context));
+  }
+  LONGSPAN_RETURN_IF_ERROR(dispatchDim(a.problem, [&](auto dim) {
     constexpr int kDim = decltype(dim)::value;
     return runSortedGradients<kDim>(a, p.q.dtype, context.stream);
   }));

@@ -337,11 +337,6 @@ Problem problemOf(const ops::SortedAttentionProblem& p) {
 }
 
 Status checkSorted(const ops::SortedAttentionProblem& p) {
-  if (std::max(p.dim(), p.valueDim()) > 128) {
-    return Status(Code::unsupported, p.dim() > 128 ? "q" : "v",
-                  "a head dimension of " + std::to_string(std::max(p.dim(), p.valueDim())),
-                  "Use at most 128 on a GPU, or the CPU");
-  }
   if (!p.corrects()) return {};
   if (!CountedSlots(p).fits(p)) {
     return Status(Code::unsupported, "duplicates",

@@ -2,34 +2,10 @@
 #pragma once
 
 #include "cpp/ops/sparse/sorted_attention.h"
+#include "cuda/attention/widened.cuh"
 #include "cuda/sparse/sorted.cuh"
 
 namespace longspan::cuda {
-
-// Hands out a workspace piece by piece; without memory it only counts.
-class Pieces {
- public:
-  explicit Pieces(std::byte* memory = nullptr) : memory_(memory) {}
-  template <class T>
-  T* take(int64_t count) {
-    constexpr size_t kAlignment = 256;
-    T* const piece = memory_ == nullptr ? nullptr : reinterpret_cast<T*>(memory_ + bytes_);
-    bytes_ += (static_cast<size_t>(count) * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
-    return piece;
-  }
-  // f32 rows for [B, H, tokens, dim], on 16 bytes.
-  TensorView rows(int64_t batch, int64_t heads, int64_t tokens, int64_t dim) {
-    TensorView t = TensorView::ofShape(DType::f32, {batch, heads, tokens, (dim + 3) / 4 * 4});
-    t.base = reinterpret_cast<std::byte*>(take<float>(t.numel()));
-    t.shape[3] = dim;
-    return t;
-  }
-  size_t bytes() const { return bytes_; }
-
- private:
-  std::byte* memory_;
-  size_t bytes_ = 0;
-};
 
 // Where a plan is written to.
 struct SortedPlan {
@@ -67,10 +43,10 @@ inline Status clearSorted(const TensorView& t, cudaStream_t stream) {
       cudaMemsetAsync(t.base + t.offset * static_cast<int64_t>(sizeOf(t.dtype)), 0, bytes, stream));
 }
 
-// Calls f with the tag of the class of head dimensions.
-template <class F>
-auto dispatchSortedDim(const Problem& p, F&& f) {
-  return std::max(p.dim, p.valueDim) <= 64 ? f(DimTag<64>{}) : f(DimTag<128>{});
+// Above 128 dimensions the kernels for f32 compute calls in 16 bits too.
+inline bool widens(const ops::SortedAttentionProblem& p) {
+  return p.q.dtype != DType::f32 && std::max(p.dim(), p.valueDim()) > 128;
 }
+inline Operands operandsOf(const ops::SortedAttentionProblem& p) { return {p.q, p.k, p.v}; }
 
 }  // namespace longspan::cuda

@@ -292,9 +292,6 @@ function pairOf<T extends object>(
   );
 }
 
-/** @internal Head dimension up to which a GPU has block masks in 16 bits: registers end there. */
-export const mostMaskedDim = 128;
-
 function maskOf(
   operator: string,
   mask: BlockMask,
@@ -320,16 +317,6 @@ function maskOf(
       'blockMask',
       `a mask for ${mask.queries} queries and ${mask.keys} keys`,
       `Make one for ${queries} queries and ${keys} keys`,
-    );
-  }
-  const wide = q.shape[3] ?? 0;
-  if (q.device.type === 'cuda' && q.dtype !== 'f32' && wide > mostMaskedDim) {
-    throw new ArgumentError(
-      'ERR_DTYPE',
-      operator,
-      'blockMask',
-      `with a head dimension of ${wide} in ${q.dtype} on a GPU`,
-      `Use head dimensions up to ${mostMaskedDim}, f32, or the CPU`,
     );
   }
   return mask.tensors();

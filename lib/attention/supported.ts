@@ -4,7 +4,7 @@ import { type Device, device as deviceOf } from '../core/device.js';
 import type { DType } from '../core/dtype.js';
 import { LongspanError } from '../core/errors.js';
 import { checkList, checkOptions } from '../core/options.js';
-import { type AttentionOptions, mostMaskedDim } from './options.js';
+import type { AttentionOptions } from './options.js';
 
 /** A use of `attention` that somebody plans. */
 export interface AttentionConfig {
@@ -58,12 +58,6 @@ export function attentionSupported(config: AttentionConfig): AttentionSupport {
     );
   }
   if (dtype === 'f64' && onCuda) reasons.push('dtype f64: only the CPU has it');
-  const wide = Math.max(headDim, valueDim);
-  if (uses.includes('blockMask') && onCuda && dtype !== 'f32' && wide > mostMaskedDim) {
-    reasons.push(
-      `blockMask with a head dimension of ${wide} in ${dtype} on a GPU: up to ${mostMaskedDim}, or f32`,
-    );
-  }
   for (const [name, dim] of Object.entries({ headDim, valueDim })) {
     if (!(Number.isInteger(dim) && dim >= 1 && dim <= 256)) {
       reasons.push(`${name} ${show(dim)}: head dimensions are 1 to 256`);

@@ -8,8 +8,12 @@ import {
   tensor,
   zeros,
 } from 'longspan';
-import type { AttentionCase } from '../reference/attention.js';
-import { expectClose, tensorOf, values } from '../support/compare.js';
+import {
+  type AttentionCase,
+  attentionGradients,
+  attentionReference,
+} from '../reference/attention.js';
+import { expectClose, expectLowPrecision, rounded, tensorOf, values } from '../support/compare.js';
 import { testDevices } from '../support/devices.js';
 import { Random } from '../support/random.js';
 import { check, dataOf, roundData, runCase, square } from './case.js';
@@ -294,42 +298,60 @@ describe.each(testDevices())('attention under a block mask on %s', (on) => {
     );
   });
 
-  test.each([24, onCpu ? 200 : 128])(
-    'whole blocks alone, [B, N, H, D], 16 bits, %d dimensions',
-    (d) => {
-      const n = onCpu ? 250 : 130;
-      const mask = BlockMask.butterfly({ queries: n, blockSize: 32 });
-      const c = square(n, { d, dv: 40 });
-      const options = { blockMask: mask };
-      check({ ...c, shows: showsOf(mask) }, 'f32', {
-        view: (t) => t.permute(0, 2, 1, 3),
-        layout: 'bnhd',
-        options,
-        on,
-      });
-      const data = roundData(dataOf(c), 'bf16');
-      const narrow = runCase(c, data, 'bf16', { options, on });
-      const exact = runCase(c, data, 'f32', { options });
-      for (const name of ['o', 'q', 'k', 'v'] as const) {
-        const most = exact[name].reduce((a, x) => Math.max(a, Math.abs(x)), 1);
-        expectClose(narrow[name], exact[name], { absolute: 0.02 * most }, name);
-      }
-    },
-  );
-
-  if (!onCpu) {
-    test('16 bits and over 128 dimensions are refused', async () => {
-      const mask = BlockMask.local({ queries: 8, left: 2, blockSize: 16, device: on });
-      const make = (d: number) => zeros([1, 1, 8, d], { device: on, dtype: 'bf16' });
-      const [wide, narrow] = [make(129), make(8)];
-      expect(() => attention(wide, wide, wide, { blockMask: mask })).toThrow(/'blockMask'.*128/s);
-      const values = attention(narrow, narrow, wide, { blockMask: mask });
-      await expect(values.data()).rejects.toThrow(/blockMask.*over 128/s);
-      const config = { device: on, headDim: 129, uses: ['blockMask'] } as const;
-      expect(attention.supported({ ...config, dtype: 'bf16' }).supported).toBe(false);
-      expect(attention.supported({ ...config, dtype: 'f32' }).supported).toBe(true);
+  test.each([24, 200])('whole blocks alone, [B, N, H, D], 16 bits, %d dimensions', (d) => {
+    const n = onCpu ? 250 : 130;
+    const mask = BlockMask.butterfly({ queries: n, blockSize: 32 });
+    const c = square(n, { d, dv: 40 });
+    const options = { blockMask: mask };
+    check({ ...c, shows: showsOf(mask) }, 'f32', {
+      view: (t) => t.permute(0, 2, 1, 3),
+      layout: 'bnhd',
+      options,
+      on,
     });
-  }
+    const data = roundData(dataOf(c), 'bf16');
+    const narrow = runCase(c, data, 'bf16', { options, on });
+    const exact = runCase(c, data, 'f32', { options });
+    for (const name of ['o', 'q', 'k', 'v'] as const) {
+      const most = exact[name].reduce((a, x) => Math.max(a, Math.abs(x)), 1);
+      expectClose(narrow[name], exact[name], { absolute: 0.02 * most }, name);
+    }
+  });
+
+  // On a GPU by the kernels for f32.
+  test.each([
+    ['bf16', 130, 96, {}],
+    ['f16', 192, 256, { causal: true, keyLengths: [53, 17], queryLengths: [61, 40] }],
+    ['bf16', 256, 20, { window: [40, 30], alibiSlopes: [0.1, 0, 0.2, 0], sinks: [0, 1, -1, 2] }],
+    ['f16', 64, 129, { scale: -0.2, softcap: 3 }],
+  ] as const)('%s, head dimensions %d and %d', (dtype, d, dv, given) => {
+    const [n, m] = [61, 53];
+    const mask = BlockMask.where({ queries: n, keys: m, blockSize: 16, heads: 4 }, (x) =>
+      x.i.plus(x.j).plus(x.head.times(17)).over(16).mod(3).equals(0).or(x.j.below(3)),
+    );
+    const bias = { data: rounded(new Random(3).normal(n), dtype), shape: [1, 1, n, 1] as const };
+    const c = {
+      ...{ ...square(n, { m, b: 2, hq: 4, hkv: 2, d, dv }), ...given },
+      ...{ bias, shows: showsOf(mask) },
+    };
+    const data = roundData(dataOf(c), dtype);
+    const round = (x: number) => rounded([x], dtype)[0] as number;
+    const of = (by?: (x: number) => number) => ({
+      ...attentionReference(c, data.q, data.k, data.v, by),
+      ...attentionGradients(c, data.q, data.k, data.v, data.gradO, data.gradLse, by),
+    });
+    const [truth, naive] = [of(), of(round)];
+    const got = runCase(c, data, dtype, { options: { blockMask: mask }, on });
+    for (const name of ['o', 'q', 'k', 'v', 'bias', 'sinks'] as const) {
+      if (name === 'sinks' && !('sinks' in given)) continue;
+      const factor = name === 'o' ? 2 : 3;
+      const rough = rounded(naive[name], dtype);
+      expectLowPrecision(got[name], truth[name], rough, { dtype, factor, what: name });
+    }
+    expectClose(got.lse, truth.lse, { absolute: 1e-5, relative: 1e-5 }, 'lse');
+    const config = { device: on, dtype, headDim: d, valueDim: dv, uses: ['blockMask'] } as const;
+    expect(attention.supported(config)).toEqual({ supported: true });
+  });
 
   test('everything seen equals no mask', () => {
     const c = square(100);

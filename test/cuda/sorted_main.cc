@@ -1,6 +1,6 @@
 // The kernels of sorted attention against the definition in float64, pair by pair, over ragged
 // shapes, patterns, schedules and both modes of asynchrony of the emulator; results pass as those
-// of attention_main.cc do. Usage: sorted_main [cases|planted]...
+// of attention_main.cc do. Usage: sorted_main [cases|planted|wide planted]...
 #include <algorithm>
 #include <numeric>
 
@@ -333,6 +333,18 @@ std::vector<Case> cases() {
     all.push_back(c);
     c.back = 9;
     all.push_back(c);
+    // Above 128 dimensions the kernels for f32 compute all types.
+    all.push_back({"wide", t, 1, 2, 1, 77, 77, 130, 200, 1, 2});
+    c = {"wide rounds", t, 2, 2, 1, 61, 61, 192, 130, 2, 3};
+    c.duplicates = SortedDuplicates::corrected, c.causal = false;
+    c.self = SortedSelf::lastResort, c.penalty = 1e5;
+    all.push_back(c);
+    c = {"wide window", t, 1, 4, 2, 33, 50, 133, 256, 1, 2, SortedPattern::window};
+    c.shift = 1, c.pad = 3;
+    all.push_back(c);
+    c = {"wide global", t, 1, 1, 1, 51, 51, 256, 20, 3, 4, SortedPattern::global};
+    c.duplicates = SortedDuplicates::corrected;
+    all.push_back(c);
   }
   return all;
 }
@@ -350,10 +362,12 @@ int main(int argc, char** argv) {
   for (const std::string& group : groups) {
     if (group == "cases") {
       for (const Case& c : cases()) runCase(c);
-    } else if (group == "planted") {
+    } else if (group == "planted" || group == "wide planted") {
+      const bool wide = group != "planted";
+      const int64_t tokens = wide ? 150 : 300, dim = wide ? 160 : 64;
       for (const DType t : {DType::bf16, DType::f32}) {
         for (const int64_t rounds : {1, 2}) {
-          Case c{"planted", t, 1, 1, 1, 300, 300, 64, 64, rounds, 1, SortedPattern::group};
+          Case c{"planted", t, 1, 1, 1, tokens, tokens, dim, dim, rounds, 1, SortedPattern::group};
           c.self = SortedSelf::hidden;
           runCase(c);
         }

@@ -13,7 +13,7 @@ import {
   sortedGradients,
   sortedReference,
 } from '../reference/sorted-attention.js';
-import { expectClose, type FloatType, rounded, tensorOf } from '../support/compare.js';
+import { epsilon, expectClose, type FloatType, rounded, tensorOf } from '../support/compare.js';
 import { Random } from '../support/random.js';
 
 /** Random groups, [b][h][round][token]; some tokens in none. */
@@ -127,24 +127,26 @@ export function sortedInputs(
 /** Output, log-sum-exps and gradients against the twin. */
 export function checkSorted(
   c: SortedCase,
-  dtype: 'f64' | 'f32' = 'f32',
+  dtype: FloatType = 'f32',
   device = 'cpu',
-  tolerance = dtype === 'f64' ? 1e-11 : 3e-5,
+  tolerance = { f64: 1e-11, f32: 3e-5, f16: 4 * epsilon.f16, bf16: 4 * epsilon.bf16 }[dtype],
 ): void {
   const bound = { absolute: tolerance, relative: tolerance };
+  const exact = Math.min(tolerance, 3e-5);
+  const statistic = { absolute: exact, relative: exact }; // f32 beside 16 bits
   const data = sortedData(c, dtype);
   const expected = sortedReference(c, data);
   const [q, k, v] = sortedInputs(c, data, dtype, device);
   const options = { ...sortedOptions(c, device), returnRoundLse: true };
   const [o, lse, roundLse] = sortedAttention(q, k, v, options) as [Tensor, Tensor, Tensor];
   expectClose(o, expected.o, bound, 'o');
-  expectClose(lse, expected.lse, bound, 'lse');
-  expectClose(roundLse, expected.roundLse, bound, 'roundLse');
+  expectClose(lse, expected.lse, statistic, 'lse');
+  expectClose(roundLse, expected.roundLse, statistic, 'roundLse');
   const gradLse = data.gradLse.map((x, i) => (Number.isFinite(expected.lse[i]) ? x : 0));
   const found = gradients([o, lse], [q, k, v], {
     gradients: [
       tensorOf(data.gradO, o.shape, dtype).to(device),
-      tensorOf(gradLse, lse.shape, dtype).to(device),
+      tensorOf(gradLse, lse.shape, lse.dtype).to(device),
     ],
   });
   const truth = sortedGradients(c, data, data.gradO, gradLse);
