@@ -101,33 +101,35 @@ void clearPadding(const Sequence& s, int64_t begin, int64_t end) {
   std::fill(s.lse + begin, s.lse + end, -std::numeric_limits<float>::infinity());
 }
 
-// Calls visit(first key, keys, keys of the tile that follows at once) for the tiles of keys that
-// queries [begin, end) see, which lie in one row of a block mask.
+// Calls visit(keys of a tile, keys of the tile after it) for the tiles that queries [begin, end)
+// see, which lie in one row of a block mask.
 template <class F>
 void forEachTile(const ForwardCall& call, const Sequence& s, int64_t begin, int64_t end,
                  F&& visit) {
-  const Range seen = s.band.keysOf(begin, end);
+  Range tile;
   const auto run = [&](int64_t first, int64_t last) {
     for (int64_t j = first; j < last; j += kKeyTile) {
-      const int64_t keys = std::min(kKeyTile, last - j);
-      visit(j, keys, std::min(kKeyTile, last - j - keys));
+      const Range next{j, std::min(last, j + kKeyTile)};
+      if (!tile.empty()) visit(tile, next);
+      tile = next;
     }
   };
+  const Range seen = s.band.keysOf(begin, end);
   if (!call.mask.defined()) {
     // Tiles start at multiples of their size, so that the way queries are grouped changes nothing.
     run(seen.begin / kKeyTile * kKeyTile, seen.end);
-    return;
+  } else if (!seen.empty()) {
+    const int64_t block = call.mask.block;
+    const auto list = call.mask.row(s.band.entry, s.head, begin / block);
+    for (size_t i = 0; i < list.size();) {
+      size_t next = i + 1;  // neighbours are walked as one
+      while (next < list.size() && list[next].column == list[next - 1].column + 1) ++next;
+      const int64_t first = std::max<int64_t>(list[i].column * block, seen.begin / block * block);
+      run(first, std::min<int64_t>((list[next - 1].column + 1) * block, seen.end));
+      i = next;
+    }
   }
-  if (seen.empty()) return;
-  const int64_t block = call.mask.block;
-  const auto list = call.mask.row(s.band.entry, s.head, begin / block);
-  for (size_t i = 0; i < list.size();) {
-    size_t next = i + 1;  // neighbours are walked as one
-    while (next < list.size() && list[next].column == list[next - 1].column + 1) ++next;
-    const int64_t first = std::max<int64_t>(list[i].column * block, seen.begin / block * block);
-    run(first, std::min<int64_t>((list[next - 1].column + 1) * block, seen.end));
-    i = next;
-  }
+  if (!tile.empty()) visit(tile, Range{});
 }
 
 template <int NR, class Score>
@@ -148,7 +150,8 @@ void attendBlock(const ForwardCall& call, const Score& score, const Sequence& s,
       return Range{band.first(row + lane), band.end(row + lane)};
     });
   }
-  forEachTile(call, s, begin, valid, [&](int64_t j, int64_t keys, int64_t next) {
+  forEachTile(call, s, begin, valid, [&](Range seenKeys, Range next) {
+    const int64_t j = seenKeys.begin, keys = seenKeys.end - j;
     const auto pairs = [&](int i) {
       return Pairs{&band, s.head, begin + i * width,  block.panels[i].rows,
                    j,     keys,   roundUp(keys, rows)};
@@ -165,14 +168,18 @@ void attendBlock(const ForwardCall& call, const Score& score, const Sequence& s,
     const KeyTile tile{
         j, keys, denseRows(s.k, 0, s.sharedHead, j, keys, block.k, dim, roundUp(keys, rows)),
         denseRows(s.v, 0, s.sharedHead, j, keys, block.v, Panel<NR>::paddedDim(valueDim), keys)};
-    const PageTable::Run run{0, j + keys, next};
-    RowsAhead ahead(s.k, s.v, s.sharedHead, &run, next > 0, (rows + count - 1) / count);
+    const PageTable::Run run{0, next.begin, next.end - next.begin};
+    RowsAhead ahead(s.k, s.v, s.sharedHead, &run, !next.empty(), (rows + count - 1) / count);
     for (int i = 0; i < count; ++i) {
       if constexpr (Score::kPlain) {
         block.panels[i].step(score, tile, block.p, ahead);
       } else if (!seen[i].none && block.panels[i].meets(j, keys)) {
-        block.panels[i].step(score, tile, block.p, ahead,
-                             call.terms.tiles(pairs(i), seen[i], width, block.terms));
+        const TermTiles terms = call.terms.tiles(pairs(i), seen[i], width, block.terms);
+        if (terms.none() && !score.capped) {
+          block.panels[i].step(score.plain(), tile, block.p, ahead);
+        } else {
+          block.panels[i].step(score, tile, block.p, ahead, terms);
+        }
       }
     }
   });
@@ -239,19 +246,25 @@ size_t bytesPerThread(const ops::Attention& p, int threads) {
   return static_cast<size_t>(scratch.used) * sizeof(float);
 }
 
-// A few queries fill one vector only.
-bool isNarrow(const ops::Attention& p) {
-  return p.queries() <= kLanes ||
-         (p.maskRows.defined() && p.maskBlock < Panel<kTileVectors>::kWidth);
+// Calls f with the vectors of a panel as a constant: no more than a few queries, or a block of a
+// mask, fill.
+template <class F>
+decltype(auto) dispatchWidth(const ops::Attention& p, F&& f) {
+  const int64_t rows = p.maskRows.defined() ? std::min(p.maskBlock, p.queries()) : p.queries();
+  if (rows <= kLanes) return f(std::integral_constant<int, 1>{});
+  if constexpr (kTileVectors > 2) {
+    if (p.maskRows.defined() && rows < Panel<kTileVectors>::kWidth)
+      return f(std::integral_constant<int, 2>{});
+  }
+  return f(std::integral_constant<int, kTileVectors>{});
 }
 
 }  // namespace
 
 size_t attentionWorkspace(const ops::Attention& p, int threads) {
   if (p.q.dtype == DType::f64) return 0;
-  const size_t bytes =
-      isNarrow(p) ? bytesPerThread<1>(p, threads) : bytesPerThread<kTileVectors>(p, threads);
-  return bytes * static_cast<size_t>(threads);
+  return dispatchWidth(p, [&](auto vectors) { return bytesPerThread<vectors>(p, threads); }) *
+         static_cast<size_t>(threads);
 }
 
 Status attention(const ops::Attention& p, Context& context) {
@@ -259,10 +272,8 @@ Status attention(const ops::Attention& p, Context& context) {
   LONGSPAN_RETURN_IF_ERROR(bandsOf(p, call.bands));
   if (p.q.dtype == DType::f64) {
     attentionDouble(p, p.o, p.lse, call.bands, context);
-  } else if (isNarrow(p)) {
-    run<1>(call, context);
   } else {
-    run<kTileVectors>(call, context);
+    dispatchWidth(p, [&](auto vectors) { run<vectors>(call, context); });
   }
   return {};
 }

@@ -140,9 +140,18 @@ bool scoreGradients(const Score& score, const Terms& terms, const PanelLayout& l
     }
     bounds = {lo, hi};
   }
-  RowsAhead none;
-  weightGradients(score, keys.k, keys.v, layout.dim, layout.valueDim, keys.begin, keys.padded,
-                  panel, bounds, tiles, p, ds, none);
+  const auto gradients = [&](const auto& policy) {
+    RowsAhead none;
+    weightGradients(policy, keys.k, keys.v, layout.dim, layout.valueDim, keys.begin, keys.padded,
+                    panel, bounds, tiles, p, ds, none);
+  };
+  if constexpr (!Score::kPlain) {
+    if (tiles.none() && !score.capped) {
+      gradients(score.plain());
+      return true;
+    }
+  }
+  gradients(score);
   return true;
 }
 

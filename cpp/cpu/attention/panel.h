@@ -5,9 +5,9 @@
 // as broadcast operands.
 //
 // Online softmax (Milakov and Gimelshein 2018; tiled as in FlashAttention, Dao et al. 2022) in base
-// 2. A lane's maximum is raised only when a score exceeds it by more than kSlack, or by its first
-// visible key: O and the sum are rarely rescaled. The decision is taken lane by lane, so a query's
-// result never depends on the others of its panel.
+// 2. A lane's maximum begins at 0 and is raised only when a score exceeds it by more than kSlack,
+// or lowered when all of its first tile lie as far below: O and the sum are rarely rescaled. The
+// decision is taken lane by lane, so a query's result never depends on the others of its panel.
 //
 // A tile that a mask crosses, as on the diagonal of a causal mask, costs what is visible: vectors
 // of queries that see none of a few keys are left out of both products, and lanes are compared with
@@ -39,7 +39,7 @@ template <int NR>
 struct Panel {
   static constexpr int kWidth = NR * kLanes;
   // Rows per register tile: enough accumulators to hide the latency of FMA.
-  static constexpr int kRows = NR == 1 ? 2 * kTileRows : kTileRows;
+  static constexpr int kRows = NR == 1 || (NR == 2 && kManyRegisters) ? 2 * kTileRows : kTileRows;
   static constexpr float kSlack = 8.0f;
 
   int64_t dim = 0, valueDim = 0;

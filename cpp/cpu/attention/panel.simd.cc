@@ -48,14 +48,15 @@ class TileStep {
     f(std::integral_constant<int, kFirst>{});
   }
 
-  // P^T. Exponentials are taken in registers, below the maximum of the tiles before: independent
-  // of the products that follow, they hide behind these. Where that maximum turns out too low the
-  // tile is done again.
+  // P^T. Exponentials are taken in registers, below the maximum so far: independent of the
+  // products that follow, they hide behind these. Where that maximum turns out wrong the tile is
+  // done again.
   template <bool kMasked>
   LONGSPAN_INLINE void weights() {
     vf top[NR], total[NR];
     vi raise[NR];
-    if (panel_.opened) {
+    // What is added to scores often hides all but a last resort of a first tile.
+    if (Score::kPlain || panel_.opened) {
       for (int v = 0; v < NR; ++v) total[v] = panel_.sum[v];
       scores<kMasked, true>(top, total);
       if (!raised(top, raise)) {
@@ -126,12 +127,13 @@ class TileStep {
     }
   }
 
-  // Lanes whose maximum must rise to their largest score.
+  // Lanes whose maximum must become their largest score.
   LONGSPAN_INLINE bool raised(const vf (&top)[NR], vi (&raise)[NR]) const {
     vi any = vi{};
     for (int v = 0; v < NR; ++v) {
-      const vi first = (panel_.sum[v] == 0.0f) & (top[v] > -std::numeric_limits<float>::infinity());
-      raise[v] = (top[v] > P::kSlack) | first;
+      const vi low = (panel_.sum[v] == 0.0f) & (top[v] < -P::kSlack) &
+                     (top[v] > -std::numeric_limits<float>::infinity());
+      raise[v] = (top[v] > P::kSlack) | low;
       any |= raise[v];
     }
     return vany(any);
@@ -232,8 +234,9 @@ LONGSPAN_PANEL_STEP(1, ScaledScore);
 LONGSPAN_PANEL_STEP(1, GeneralScore);
 LONGSPAN_PANEL_STEP(kTileVectors, ScaledScore);
 LONGSPAN_PANEL_STEP(kTileVectors, GeneralScore);
-// Panels that are partly filled, of the sparse family.
+// Small blocks of a mask, and panels of the sparse family that are partly filled.
 #if LONGSPAN_TILE_VECTORS > 2
+LONGSPAN_PANEL_STEP(2, ScaledScore);
 LONGSPAN_PANEL_STEP(2, GeneralScore);
 #endif
 #if LONGSPAN_TILE_VECTORS > 3

@@ -60,6 +60,13 @@ struct GeneralScore {
     factor = static_cast<float>(p.softcap * kLog2E);
   }
 
+  // The same where nothing is added to a tile.
+  ScaledScore plain() const {
+    ScaledScore score(1.0);
+    score.factor = factor;
+    return score;
+  }
+
   // One copy of the function, in a loop: it is long, and a tile has many vectors.
   template <int MR, int NR>
   LONGSPAN_INLINE void cap(vf (&c)[MR][NR]) const {

@@ -32,6 +32,7 @@ struct TermTile {
 };
 struct TermTiles {
   TermTile added{kZeros.data(), 0}, kept{kOnes.data(), 0};
+  bool none() const { return added.at == kZeros.data() && kept.at == kOnes.data(); }
 };
 
 // A tile of pairs: queries [row, row + rows) of a sequence with keys [key, key + keys), which count
