@@ -12,15 +12,18 @@
 //     const;
 //   };
 //
-// Cost: the bytes of all operands and results, once. With 16-byte accesses and 2048 threads per
-// multiprocessor a group or two per thread keeps 32 to 64 KiB in flight, which covers the latency
-// of HBM: about 90 % of copy speed is expected of an H200 (4.3 TB/s).
+// Cost: the bytes of all operands and results, once. A thread has two groups under way, one of them
+// being computed where the operator computes: 1024 threads and more per multiprocessor keep 32 KiB
+// in flight, which covers the latency of HBM. About 90 % of copy speed is expected of an H200
+// unless instructions limit it: beside those of the operator a group costs about 55 (counted in
+// SASS for sm_90a).
 #pragma once
 
 #include <algorithm>
 
 #include "cuda/context.h"
 #include "cuda/dispatch.cuh"
+#include "cuda/ptx.cuh"
 #include "cuda/walk.cuh"
 
 namespace longspan::cuda {
@@ -47,18 +50,54 @@ inline constexpr int kLanesOf = 16 / static_cast<int>(std::max({sizeof(T)...}));
 template <class Op>
 using WalkOf = Walk<Op::kViews, Op::kLanes>;
 
-// Two groups at a time where the operator is light, one where its arithmetic needs the registers.
+// What an operator has loaded, from one round of a loop to the next.
+template <class T>
+struct Carried {
+  static constexpr bool kWhole = sizeof(T) % 4 == 0;
+  struct Words {
+    uint32_t at[kWhole ? sizeof(T) / 4 : 1];
+  };
+  std::conditional_t<kWhole, Words, T> held{};
+
+  __device__ __forceinline__ T get() const { return bitCast<T>(held); }
+  __device__ __forceinline__ void set(const T& x) {
+    held = bitCast<decltype(held)>(x);
+    if constexpr (kWhole) {
+#pragma unroll
+      for (uint32_t& word : held.at) ptx::keepWhole(word);
+    }
+  }
+};
+
+// Light operators take two groups at a time; one whose arithmetic needs the registers takes one,
+// and fetches the next before it computes.
 template <class Op, int kAtOnce>
 __global__ void __launch_bounds__(kThreads)
     elementwiseKernel(const __grid_constant__ Op op, const __grid_constant__ WalkOf<Op> walk) {
   const int64_t step = gridThreads();
-  for (int64_t group = gridThread(); group < walk.groups; group += kAtOnce * step) {
-    if constexpr (kAtOnce == 1) {
-      const auto p = walk.place(group);
-      typename Op::Loaded l{};
-      op.load(walk, p, l);
-      op.finish(walk, p, l);
-    } else {
+  if constexpr (kAtOnce == 1) {
+    Place<Op::kViews> p{};
+    Carried<typename Op::Loaded> held;
+    bool fetched = false;  // p and l are of a group that is still to be computed
+    for (int64_t group = gridThread();; group += step) {
+      const bool more = group < walk.groups;
+      auto next = p;
+      typename Op::Loaded m{};
+      if (more) {
+        next = walk.place(group);
+        op.load(walk, next, m);
+      }
+      if (fetched) {
+        typename Op::Loaded l = held.get();
+        op.finish(walk, p, l);
+      }
+      if (!more) return;
+      p = next;
+      held.set(m);
+      fetched = true;
+    }
+  } else {
+    for (int64_t group = gridThread(); group < walk.groups; group += kAtOnce * step) {
       const bool both = group + step < walk.groups;  // else the same one is loaded twice
       const auto p = walk.place(group), q = walk.place(both ? group + step : group);
       typename Op::Loaded l{}, m{};

@@ -51,6 +51,7 @@ struct Walk {
   int64_t groupsPerRun = 1;  // groups of it
   int outer = 0;             // axes beyond it
   bool narrow = true;        // 32-bit indices suffice
+  bool dense = false;        // one line of vectors and splats
   Divisor perRun, size[kMaxRank];
   int64_t shape[kMaxRank] = {};      // of the outer axes, from the inside out
   int64_t stride[N][kMaxRank] = {};  // [0]: the innermost axis, [1 + i]: outer axis i
@@ -93,10 +94,19 @@ struct Walk {
       for (int i = 0; i < rank; ++i) stride[n][i] = steps[n][rank - 1 - i];
       access[n] = accessTo(*views[n], n);
     }
+    dense = outer == 0 && inner % kLanes == 0;
+    for (const Access a : access) dense = dense && a != Access::scattered;
   }
 
   __device__ __forceinline__ Place<N> place(int64_t group) const {
     Place<N> p;
+    if (dense) {
+      p.index = group * kLanes;
+      p.count = kLanes;
+#pragma unroll
+      for (int n = 0; n < N; ++n) p.at[n] = access[n] == Access::splat ? 0 : p.index;
+      return p;
+    }
     int64_t run = 0, first = group;
     if (outer > 0) {
       run = narrow ? perRun.quotient(static_cast<uint32_t>(group)) : group / groupsPerRun;
@@ -107,6 +117,7 @@ struct Walk {
     p.count = inner - first < kLanes ? static_cast<int>(inner - first) : kLanes;
 #pragma unroll
     for (int n = 0; n < N; ++n) p.at[n] = first * stride[n][0];
+#pragma unroll 1
     for (int i = 0; i < outer; ++i) {
       const int64_t next = narrow ? size[i].quotient(static_cast<uint32_t>(run)) : run / shape[i];
       const int64_t at = run - next * shape[i];
@@ -151,11 +162,38 @@ __device__ __forceinline__ void storeVector(T* to, const Vector<T, kLanes>& from
   *reinterpret_cast<Bits*>(to) = bits;
 }
 
+namespace detail {
+// A vector of 16-bit elements is put together from words: of its halves, each in a register of its
+// own, the compiler makes moves wherever ways of loading it meet.
+template <class T, int kLanes>
+inline constexpr bool kInWords = sizeof(T) == 2 && kLanes % 2 == 0;
+template <int kLanes>
+struct WordsOf {
+  uint32_t at[kLanes / 2];
+};
+}  // namespace detail
+
 // The first n elements from x, `step` apart, in one access where `vector` allows; others are T{}.
 template <class T, int kLanes>
 __device__ __forceinline__ void loadLanes(const T* x, int64_t step, int n, bool vector,
                                           Vector<T, kLanes>& to) {
-  if (vector) {
+  if constexpr (detail::kInWords<T, kLanes>) {
+    detail::WordsOf<kLanes> words;
+    if (vector) {
+      Vector<T, kLanes> all;
+      loadVector(x, all);
+      words = bitCast<detail::WordsOf<kLanes>>(all);
+    } else {
+#pragma unroll
+      for (int i = 0; i < kLanes; i += 2) {
+        T low{}, high{};
+        if (i < n) low = x[i * step];
+        if (i + 1 < n) high = x[(i + 1) * step];
+        words.at[i / 2] = bitCast<uint16_t>(low) | uint32_t{bitCast<uint16_t>(high)} << 16;
+      }
+    }
+    to = bitCast<Vector<T, kLanes>>(words);
+  } else if (vector) {
     loadVector(x, to);
   } else {
 #pragma unroll
@@ -185,8 +223,15 @@ __device__ __forceinline__ void loadGroup(const Walk<N, kLanes>& walk, const Pla
   x += p.at[n];
   if (walk.access[n] == Access::splat) {
     const T one = *x;
+    if constexpr (detail::kInWords<T, kLanes>) {
+      detail::WordsOf<kLanes> words;
 #pragma unroll
-    for (int i = 0; i < kLanes; ++i) to.at[i] = one;
+      for (uint32_t& word : words.at) word = bitCast<uint16_t>(one) * 0x10001u;
+      to = bitCast<Vector<T, kLanes>>(words);
+    } else {
+#pragma unroll
+      for (int i = 0; i < kLanes; ++i) to.at[i] = one;
+    }
   } else {
     loadLanes(x, walk.stride[n][0], p.count, walk.access[n] == Access::vector && p.count == kLanes,
               to);

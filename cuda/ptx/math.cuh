@@ -1,5 +1,6 @@
-// Approximate functions of the special-function unit. The emulator computes them exactly rounded
-// to f32: hardware differs by about 2 ulp (ex2, rcp, rsqrt, lg2) and 2^-11 relative (tanh).
+// Approximate functions of the special-function unit, and what the compiler makes of registers. The
+// emulator computes them exactly rounded to f32: hardware differs by about 2 ulp (ex2, rcp, rsqrt,
+// lg2) and 2^-11 relative (tanh).
 #pragma once
 
 #include <cmath>
@@ -47,6 +48,14 @@ LONGSPAN_PTX float tanhApprox(float x) {
   float y;
   asm("tanh.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
+#endif
+}
+
+// No instruction: the compiler keeps x as one register from here on, where it would otherwise carry
+// its halves in two.
+LONGSPAN_PTX void keepWhole([[maybe_unused]] uint32_t& x) {
+#if !defined(LONGSPAN_EMULATED)
+  asm("" : "+r"(x));
 #endif
 }
 
