@@ -149,6 +149,33 @@ __device__ __forceinline__ void loadRun(const T* from, A* to) {
   }
 }
 
+// The same where `present`, else n times `fill`: what is missing is filled before it is widened, so
+// that no branch stands around the widening.
+template <class T, int n, class A>
+__device__ __forceinline__ void loadRunOr(const T* from, bool present, T fill, A* to) {
+  constexpr int kPiece = n < kRun<T> ? n : kRun<T>;
+#pragma unroll
+  for (int piece = 0; piece < n; piece += kPiece) {
+    Vector<T, kPiece> v;
+    if constexpr (detail::kInWords<T, kPiece>) {
+      detail::WordsOf<kPiece> words;
+#pragma unroll
+      for (uint32_t& word : words.at) word = bitCast<uint16_t>(fill) * 0x10001u;
+      if (present) {
+        loadVector(from + piece, v);
+        words = bitCast<detail::WordsOf<kPiece>>(v);
+      }
+      v = bitCast<Vector<T, kPiece>>(words);
+    } else {
+#pragma unroll
+      for (T& x : v.at) x = fill;
+      if (present) loadVector(from + piece, v);
+    }
+#pragma unroll
+    for (int j = 0; j < kPiece; ++j) to[piece + j] = widen<A>(v.at[j]);
+  }
+}
+
 // Where in a tile the run lies that a thread holds from its register k on.
 __device__ __forceinline__ int placeOfRun(const Team& team, int k, int run) {
   return k * team.size + team.rank * run;
@@ -171,13 +198,10 @@ template <class T, bool kAligned>
 __device__ __forceinline__ void loadRow(const Row<T, kAligned>& row, int64_t at, bool inRuns,
                                         float* to, float fill) {
   constexpr int kWide = kRun<T>;
-  if (inRuns && at < row.length && (kAligned || (at >= 0 && at + kWide <= row.length))) {
-    loadRun<T, kWide>(row.data + at, to);
-    return;
-  }
   if constexpr (kAligned) {
-#pragma unroll
-    for (int j = 0; j < kWide; ++j) to[j] = fill;
+    loadRunOr<T, kWide>(row.data + at, at < row.length, fromFloat<T>(fill), to);
+  } else if (inRuns && at >= 0 && at + kWide <= row.length) {
+    loadRun<T, kWide>(row.data + at, to);
   } else {
     const Within within(at, row.length, kWide);
     const T* from = row.data + at * row.step;
@@ -226,17 +250,24 @@ __device__ __forceinline__ void storeTile(const Row<T, kAligned>& row, int64_t f
   }
 }
 
-// f(register k, element of the row) for what of a tile lies in the row.
-template <class T, int kElements, class F>
+// f(register k, element of the row) for what of a tile lies in the row. kAligned: of a run all or
+// nothing does.
+template <class T, int kElements, bool kAligned = false, class F>
 __device__ __forceinline__ void eachOfTile(int64_t length, int64_t first, const Team& team, F&& f) {
   constexpr int kWide = kRun<T>;
 #pragma unroll
   for (int k = 0; k < kElements; k += kWide) {
     const int64_t at = first + placeOfRun(team, k, kWide);
-    const Within within(at, length, kWide);
+    if constexpr (kAligned) {
+      if (at >= length) continue;
 #pragma unroll
-    for (int j = 0; j < kWide; ++j) {
-      if (within.has(j)) f(k + j, at + j);
+      for (int j = 0; j < kWide; ++j) f(k + j, at + j);
+    } else {
+      const Within within(at, length, kWide);
+#pragma unroll
+      for (int j = 0; j < kWide; ++j) {
+        if (within.has(j)) f(k + j, at + j);
+      }
     }
   }
 }

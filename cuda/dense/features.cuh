@@ -6,12 +6,17 @@
 
 namespace longspan::cuda {
 
+template <class T>
+inline constexpr DType kDtypeOf = dtypeOf<T>();  // the GPU may read it, but not call dtypeOf
+
 // A kernel's argument.
 struct Features {
   const void* data = nullptr;  // null: absent
   DType dtype = DType::f32;
   int64_t step = 1;
   bool wide = true;  // or absent
+
+  __host__ __device__ bool absentOr(DType other) const { return data == nullptr || dtype == other; }
 
   Features() = default;
   explicit Features(const TensorView& t) {
@@ -26,29 +31,32 @@ struct Features {
 namespace detail {
 template <bool kAligned, class T, int n>
 __device__ __forceinline__ void loadFeaturesOf(const Features& f, int64_t at, int64_t left,
-                                               float (&to)[n], float fill) {
+                                               float (&to)[n], [[maybe_unused]] float fill) {
   const T* from = static_cast<const T*>(f.data);
   if constexpr (kAligned) {
-    if (left >= n) return loadRun<T, n>(from + at, to);
-  }
+    loadRunOr<T, n>(from + at, left >= n, T{}, to);
+  } else {
 #pragma unroll
-  for (int j = 0; j < n; ++j) {
-    to[j] = fill;
-    if constexpr (!kAligned) {
+    for (int j = 0; j < n; ++j) {
+      to[j] = fill;
       if (j < left) to[j] = toFloat(from[(at + j) * f.step]);
     }
   }
 }
 }  // namespace detail
 
-// Features [at, at + n) of which `left` exist, at being a multiple of n; `fill` for the others and
-// where the vector is absent. kAligned: the vector, if present, is wide and n divides its length.
-template <bool kAligned, int n>
+// Features [at, at + n) of which `left` exist, at being a multiple of n; `fill` where the vector is
+// absent, anything beyond its end. kAligned: the vector, if present, is wide and n divides its
+// length.
+// ofRow: its dtype is known to be that of the row, T.
+template <bool kAligned, class T, int n>
 __device__ __forceinline__ void loadFeatures(const Features& f, int64_t at, int64_t left,
-                                             float (&to)[n], float fill) {
+                                             float (&to)[n], float fill, bool ofRow) {
   if (f.data == nullptr) {
 #pragma unroll
     for (float& x : to) x = fill;
+  } else if (ofRow) {
+    detail::loadFeaturesOf<kAligned, T>(f, at, left, to, fill);
   } else if (f.dtype == DType::f32) {
     detail::loadFeaturesOf<kAligned, float>(f, at, left, to, fill);
   } else if (f.dtype == DType::f16) {

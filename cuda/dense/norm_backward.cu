@@ -52,12 +52,13 @@ template <class T, bool kAligned, int n>
 __device__ __forceinline__ Sums weigh(const NormBackward& p, const NormRow& r, int64_t first,
                                       const Team& team, const float (&x)[n], float (&g)[n]) {
   constexpr int kWide = kRun<T>;
+  const bool ofRow = kAligned && p.weight.absentOr(kDtypeOf<T>);
   Sums sums{0, 0};
 #pragma unroll
   for (int k = 0; k < n; k += kWide) {
     const int64_t at = first + placeOfRun(team, k, kWide);
     float weight[kWide];
-    loadFeatures<kAligned>(p.weight, at, p.s.length - at, weight, 1);
+    loadFeatures<kAligned, T>(p.weight, at, p.s.length - at, weight, 1, ofRow);
 #pragma unroll
     for (int j = 0; j < kWide; ++j) {
       const float d = g[k + j] *= weight[j];

@@ -14,6 +14,7 @@ import {
   checkAgainstTwin,
   expectClose,
   expectLowPrecision,
+  type Input,
   rounded,
   tensorOf,
   values,
@@ -254,6 +255,15 @@ describeCuda('on cuda', () => {
     compareDevices(added, wide);
     expectSameOnCuda((_, t) => layerNorm(t as Tensor), [zeros([0, 5])]);
     expectSameOnCuda((_, t) => layerNorm(t as Tensor), [zeros([5, 0])]);
+  });
+
+  test('aligned rows of the most elements that registers hold, and longer ones', () => {
+    for (const n of [16384, 16400]) {
+      const long = new Random(n);
+      const [x, w, b] = [n, n, n].map((k) => ({ values: long.normal(k, 0.3, 2), shape: [k] }));
+      compareDevices((t, weight, bias) => layerNorm(t, weight, bias), [x, w, b] as Input[]);
+      compareDevices((t, weight) => rmsNorm(t, weight), [x, w] as Input[]);
+    }
   });
 
   test('parameters of another dtype', () => {
