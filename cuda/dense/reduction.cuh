@@ -5,6 +5,7 @@
 //     struct State { ... };             // of 4 to 16 bytes
 //     State none() const;               // of no element
 //     void add(State&, Value, int64_t index) const;
+//     void addRun(State&, const Value (&)[n], int64_t index) const;  // n neighbours
 //     State operator()(State, State) const;          // merges
 //     void finish(const State&, int64_t output) const;  // writes the result
 //   };
@@ -68,12 +69,15 @@ struct ReductionPlan {
   int64_t partials() const { return pieces > 1 ? pieces * kept.count : 0; }
 };
 
+// Elements a thread has under way along a row: 128 bytes of f32. Rows of 1024 are a warp's.
+inline constexpr int kReduceElements = 32;
+
 // A team takes a piece of one output.
 template <class T, class Policy>
 __device__ __forceinline__ void reduceRow(const ReductionPlan& plan, const Policy& policy,
                                           const T* x, typename Policy::State* partial,
                                           int teamSize) {
-  constexpr int kWide = kRun<T>, kElements = kWide > 16 ? kWide : 16;
+  constexpr int kWide = kRun<T>, kElements = kReduceElements;
   using Value = typename Policy::Value;
   LONGSPAN_SHARED(shared);
   Team team(teamSize, shared);
@@ -83,23 +87,28 @@ __device__ __forceinline__ void reduceRow(const ReductionPlan& plan, const Polic
   const int64_t begin = (item - output * plan.pieces) * plan.piece;
   const int64_t end = exists ? min(plan.reduced.count, begin + plan.piece) : 0;
   const T* base = x + plan.kept.at(output);
+  const bool oneAxis = plan.reduced.rank <= 1;
   typename Policy::State state = policy.none();
   for (int64_t first = begin; first < end; first += static_cast<int64_t>(kElements) * team.size) {
     if (plan.wide) {
-      Value at[kElements];
+      Vector<T, kWide> runs[kElements / kWide];
 #pragma unroll
       for (int k = 0; k < kElements; k += kWide) {
         const int64_t from = first + placeOfRun(team, k, kWide);
-        if (from < end) loadRun<T, kWide>(base + plan.reduced.at(from), at + k);
+        if (from < end)
+          loadVector(base + (oneAxis ? from : plan.reduced.at(from)), runs[k / kWide]);
       }
 #pragma unroll
       for (int k = 0; k < kElements; k += kWide) {
         const int64_t from = first + placeOfRun(team, k, kWide);
         if (from >= end) continue;
+        Value v[kWide];
 #pragma unroll
-        for (int j = 0; j < kWide; ++j) policy.add(state, at[k + j], from + j);
+        for (int j = 0; j < kWide; ++j) v[j] = widen<Value>(runs[k / kWide].at[j]);
+        policy.addRun(state, v, from);
       }
     } else {
+#pragma unroll 1
       for (int k = 0; k < kElements; k += kWide) {
         const int64_t from = first + placeOfRun(team, k, kWide);
 #pragma unroll 4
@@ -142,8 +151,25 @@ __device__ __forceinline__ void reduceColumn(const ReductionPlan& plan, const Po
     state[j] = policy.none();
     at[j] = plan.kept.at(min(from + j, most));
   }
-#pragma unroll 2
-  for (int64_t row = begin + team.slice; row < end; row += ColumnTeam::kSlices) {
+  int64_t row = begin + team.slice;
+  if (plan.wide && plan.reduced.rank <= 1) {
+    // Several rows under way: 64 bytes of each thread.
+    constexpr int kBatch = 4, kStep = ColumnTeam::kSlices;
+    const int64_t step = plan.reduced.rank == 0 ? 0 : plan.reduced.stride[0];
+    for (; row + (kBatch - 1) * kStep < end; row += kBatch * kStep) {
+      Vector<T, kWide> runs[kBatch];
+#pragma unroll
+      for (int i = 0; i < kBatch; ++i) loadVector(x + at[0] + (row + i * kStep) * step, runs[i]);
+#pragma unroll
+      for (int i = 0; i < kBatch; ++i) {
+#pragma unroll
+        for (int j = 0; j < kWide; ++j) {
+          policy.add(state[j], widen<Value>(runs[i].at[j]), row + i * kStep);
+        }
+      }
+    }
+  }
+  for (; row < end; row += ColumnTeam::kSlices) {
     const T* line = x + plan.reduced.at(row);
     Value v[kWide];
     if (plan.wide) {
@@ -196,7 +222,7 @@ __global__ void __launch_bounds__(Teams::kMost, 1)
 }
 
 template <class Policy>
-__global__ void __launch_bounds__(ColumnTeam::kThreads, 1)
+__global__ void __launch_bounds__(ColumnTeam::kThreads, sizeof(typename Policy::State) == 4 ? 2 : 1)
     reduceColumns(const __grid_constant__ ReductionPlan plan, const __grid_constant__ Policy policy,
                   const void* x, DType dtype, typename Policy::State* partial) {
   withElements<typename Policy::Value>(x, dtype,
@@ -238,7 +264,7 @@ Status reduceBy(const Policy& policy, ReductionPlan plan, const TensorView& x, C
                                              ColumnTeam::kThreads * sizeof(State), context.stream,
                                              plan, policy, data, x.dtype, partial)));
   } else {
-    const Teams teams(plan.piece, 16);
+    const Teams teams(plan.piece, kReduceElements);
     LONGSPAN_RETURN_IF_ERROR(launched(
         launch(reduceRows<Policy>, teams.grid(plan.outputs() * plan.pieces), teams.block(),
                kTeamScratch, context.stream, plan, policy, data, x.dtype, partial, teams.size)));
