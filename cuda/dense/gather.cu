@@ -3,15 +3,18 @@
 // gather reads an index and the element it names and writes it: 4 + 2 s bytes for elements of s
 // bytes where the reads are of neighbours, up to 32 bytes for each of scattered ones.
 //
-// scatterAdd is deterministic without atomics on floats: places (element of the result, source) are
-// sorted by the element, stably, and whoever meets the first of a run of equals adds the run in
-// order, in f32, to what x holds there. Cost: the copy of x, a sort of 20 bytes per source and 8
-// bits of the result's size, and one read of each source. A run is added by one thread: thousands
-// of sources for one element take their time.
+// scatterAdd is deterministic without atomics on floats. Where whole slices have one index, as
+// expanded ids are, the ids are sorted and slices are summed (slices.h): the copy of x, and one
+// read of each source. Otherwise places (element of the result, source) are sorted by the element,
+// stably; a warp takes 32 of them, sums the runs of equal elements by a scan in f32, goes on with a
+// run that does not end there, and adds each to what x holds. Cost: the copy of x, a sort of 20
+// bytes per source and 8 bits of the result's size, and one read of each source.
 //
 // An index out of range gives NaN in gather (see element.h); scatterAdd leaves its source out.
-// H200: gather 80 % of copy speed on neighbours; scatterAdd 16 M sources in 1.5 ms. Right on an
-// H200; times: bench/results/nvidia-h200.json.
+// H200: gather 80 % of copy speed on neighbours. scatterAdd is not yet run on hardware in this
+// form; predicted for 50 M sources in 1024 slices of 768: 0.15 ms by slices, 3 ms by elements. The
+// form before, in which one thread of 64 added 64 sources one after another, was right on an H200
+// and took 10.9 ms (bench/results/nvidia-h200.json, 28 November 2026).
 #include <bit>
 
 #include "cpp/ops/dense/gather.h"
@@ -19,6 +22,8 @@
 #include "cuda/dense/move.cuh"
 #include "cuda/dense/pick.h"
 #include "cuda/dense/radix_sort.cuh"
+#include "cuda/dense/slices.h"
+#include "cuda/reduce.cuh"
 
 namespace longspan::cuda {
 namespace {
@@ -45,28 +50,74 @@ struct Targets {
   }
 };
 
-// y += the sources of each run of equal keys. The type is a branch: reads are of single elements.
-__global__ void __launch_bounds__(kThreads, 4)
-    addRunsKernel(const uint32_t* keys, const int32_t* positions,
-                  const __grid_constant__ AnyElements source, const __grid_constant__ AnyElements y,
-                  int64_t n, uint32_t none, const __grid_constant__ Walk<1, 1> sourceAt) {
-  for (int64_t i = gridThread(); i < n; i += gridThreads()) {
-    const uint32_t key = keys[i];
-    if (key == none || (i > 0 && keys[i - 1] == key)) continue;
-    if (y.dtype == DType::i32) {
-      auto sum = static_cast<uint32_t>(y.load<int32_t>(key));
-      for (int64_t k = i; k < n && keys[k] == key; ++k) {
-        sum += static_cast<uint32_t>(source.load<int32_t>(sourceAt.place(positions[k]).at[0]));
-      }
-      y.store(key, static_cast<int32_t>(sum));
-    } else {
-      float sum = y.load<float>(key);
-      for (int64_t k = i; k < n && keys[k] == key; ++k) {
-        sum += source.load<float>(sourceAt.place(positions[k]).at[0]);
-      }
-      y.store(key, sum);
-    }
+// The sum of x over the lanes from this one to the last with its key; keys are in order.
+template <class A>
+__device__ __forceinline__ A sumOfRun(A x, uint32_t key) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+#pragma unroll
+  for (int distance = 1; distance < 32; distance *= 2) {
+    const A other = __shfl_down_sync(0xffffffffu, x, distance);
+    const uint32_t otherKey = __shfl_down_sync(0xffffffffu, key, distance);
+    if (lane + distance < 32 && otherKey == key) x += other;
   }
+  return x;
+}
+
+struct Runs {
+  const uint32_t* keys;
+  const int32_t* positions;
+  AnyElements source, y;
+  int64_t n;
+  uint32_t none;
+};
+
+// y += the sources of each run of equal keys, in A. A warp takes 32 places at a time, and the rest
+// of a run that begins among them.
+template <class A>
+__device__ __forceinline__ void addRuns(const Runs& r, const Walk<1, 1>& sourceAt) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const auto keyAt = [&](int64_t i) { return i < r.n ? r.keys[i] : r.none; };
+  const auto sourceOf = [&](int64_t i, bool wanted) {
+    return wanted ? r.source.load<A>(sourceAt.place(r.positions[i]).at[0]) : A{};
+  };
+  for (int64_t first = gridThread() - lane; first < r.n; first += gridThreads()) {
+    const int64_t i = first + lane;
+    const uint32_t key = keyAt(i);
+    A sum = sumOfRun(sourceOf(i, key != r.none), key);
+    const bool heads = key != r.none && (i == 0 || r.keys[i - 1] != key);
+    // The last run may go on; whoever has its head adds what follows.
+    const uint32_t last = __shfl_sync(0xffffffffu, key, 31);
+    const uint32_t starts = __ballot_sync(0xffffffffu, heads && key == last);
+    for (int64_t next = first + 32; starts != 0; next += 32) {
+      const bool same = keyAt(next + lane) == last;
+      if (!__any_sync(0xffffffffu, same)) break;
+      const A more = mergeLanes(sourceOf(next + lane, same), 32, Add{});
+      if (heads && key == last) sum += more;
+    }
+    if (heads) r.y.store(key, r.y.load<A>(key) + sum);
+  }
+}
+
+// The type is a branch: reads are of single elements.
+__global__ void __launch_bounds__(kThreads, 4)
+    addRunsKernel(const __grid_constant__ Runs runs, const __grid_constant__ Walk<1, 1> sourceAt) {
+  if (runs.y.dtype == DType::i32) {
+    addRuns<uint32_t>(runs, sourceAt);  // overflow wraps
+  } else {
+    addRuns<float>(runs, sourceAt);
+  }
+}
+
+// The index is the same for whole slices, of enough elements for a warp, as expanded ids are.
+bool namesSlices(const ops::ScatterAdd& p) {
+  if (!isFloating(p.y.dtype)) return false;
+  int64_t elements = 1;
+  for (int i = 0; i < p.index.rank; ++i) {
+    if (i == p.axis) continue;
+    if (p.index.shape[i] > 1 && p.index.stride[i] != 0) return false;
+    elements *= p.index.shape[i];
+  }
+  return elements >= 32;
 }
 
 size_t scatterAddWorkspace(const ops::ScatterAdd& p, const Gpu&) {
@@ -93,6 +144,16 @@ Status scatterAdd(const ops::ScatterAdd& p, Context& context) {
   TensorView target = p.y;  // the element named by index 0
   target.shape = p.index.shape;
   target.stride[p.axis] = 0;
+  if (namesSlices(p)) {
+    target.shape = p.source.shape;
+    target.shape[p.axis] = p.y.shape[p.axis];
+    target.stride = p.y.stride;
+    TensorView ids = p.index;
+    ids.rank = 1;
+    ids.shape[0] = p.index.shape[p.axis];
+    ids.stride[0] = p.index.stride[p.axis];
+    return sumSlices({p.source, ids, target, p.axis, -1, true}, context);
+  }
   const auto none = static_cast<uint32_t>(size);
   const int bits = std::bit_width(none);
   const SortBuffers buffers = sortBuffers(context.workspace.data, n);
@@ -102,10 +163,14 @@ Status scatterAdd(const ops::ScatterAdd& p, Context& context) {
                      {&p.index, &target}, context));
   LONGSPAN_RETURN_IF_ERROR(sortByKey(buffers, n, bits, context));
   const int half = sortHalf(bits);
+  const Runs runs{buffers.keys[half],
+                  buffers.positions[half],
+                  AnyElements(p.source),
+                  AnyElements(p.y),
+                  n,
+                  none};
   return launched(launch(addRunsKernel, dim3(blocksFor(n, context.gpu)), dim3(kThreads), 0,
-                         context.stream, buffers.keys[half], buffers.positions[half],
-                         AnyElements(p.source), AnyElements(p.y), n, none,
-                         Walk<1, 1>({&p.source})));
+                         context.stream, runs, Walk<1, 1>({&p.source})));
 }
 
 LONGSPAN_CUDA_OPERATOR(Gather, gather);

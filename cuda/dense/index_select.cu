@@ -9,13 +9,16 @@
 // gradY read once, the result written once and the slices in use twice, plus a sort of 20 bytes per
 // position and 8 bits of the vocabulary. An id out of range is left out.
 //
-// H200: 85 % of copy speed; the gradient about 60 % for a vocabulary of 50k and 16k positions of
-// 768, its sort and clearing included. Right on an H200; times: bench/results/nvidia-h200.json.
+// H200: indexSelect has 89 % of copy speed (bench/results/nvidia-h200.json). The gradient has four
+// slices under way in each thread; about 60 % is predicted for a vocabulary of 50k and 16k
+// positions of 768, its sort and clearing included. In this form not yet run on hardware; with one
+// slice under way it was right on an H200, not timed there.
 #include <bit>
 
 #include "cpp/ops/dense/index_select.h"
 #include "cuda/dense/pick.h"
 #include "cuda/dense/radix_sort.cuh"
+#include "cuda/dense/slices.h"
 #include "cuda/elementwise.cuh"
 
 namespace longspan::cuda {
@@ -66,6 +69,7 @@ struct Slices {
   const T* gradY;
   T* gradX;
   int64_t n, length, step;  // step: between slices of gradX
+  bool onto;                // the sums are added to what gradX holds
   int64_t pieces;           // blocks a slice is shared out to
   int across;               // threads beside each other, a power of two
 };
@@ -75,7 +79,7 @@ __global__ void __launch_bounds__(kThreads, 4)
     sumSlicesKernel(const __grid_constant__ Slices<T> s,
                     const __grid_constant__ Walk<2, Slices<T>::kLanes> slice,
                     const __grid_constant__ Walk<1, 1> gradAt) {
-  constexpr int kLanes = Slices<T>::kLanes;
+  constexpr int kLanes = Slices<T>::kLanes, kAtOnce = sizeof(T) == 2 ? 2 : 4;
   LONGSPAN_SHARED(shared);
   float* const sums = reinterpret_cast<float*>(shared);  // (lane, thread)
   const int x = static_cast<int>(threadIdx.x) % s.across;
@@ -90,11 +94,20 @@ __global__ void __launch_bounds__(kThreads, 4)
     const auto p = slice.place(within ? group : 0);
     float sum[kLanes] = {};
     if (within) {
-      for (int64_t k = i + y; k < end; k += down) {
-        Vector<T, kLanes> grad;
-        loadGroup(slice, p, 0, s.gradY + gradAt.place(s.positions[k]).at[0], grad);
+      // Several slices under way; those beyond the end are the last one once more, not added.
+      for (int64_t k = i + y; k < end; k += kAtOnce * down) {
+        Vector<T, kLanes> grad[kAtOnce];
 #pragma unroll
-        for (int j = 0; j < kLanes; ++j) sum[j] += toFloat(grad.at[j]);
+        for (int b = 0; b < kAtOnce; ++b) {
+          const int64_t from = min(k + b * down, end - 1);
+          loadGroup(slice, p, 0, s.gradY + gradAt.place(s.positions[from]).at[0], grad[b]);
+        }
+#pragma unroll
+        for (int b = 0; b < kAtOnce; ++b) {
+          if (k + b * down >= end) break;
+#pragma unroll
+          for (int j = 0; j < kLanes; ++j) sum[j] += toFloat(grad[b].at[j]);
+        }
       }
     }
     if (end - i > 1) {  // the same in all threads
@@ -113,6 +126,11 @@ __global__ void __launch_bounds__(kThreads, 4)
     }
     if (within && y == 0) {
       Vector<T, kLanes> out;
+      if (s.onto) {
+        loadGroup(slice, p, 1, s.gradX + key * s.step, out);
+#pragma unroll
+        for (int j = 0; j < kLanes; ++j) sum[j] += toFloat(out.at[j]);
+      }
 #pragma unroll
       for (int j = 0; j < kLanes; ++j) out.at[j] = fromFloat<T>(sum[j]);
       storeGroup(slice, p, 1, s.gradX + key * s.step, out);
@@ -125,12 +143,12 @@ size_t backwardWorkspace(const ops::IndexSelectBackward& p, const Gpu&) {
 }
 
 template <class T>
-Status sumSlices(const ops::IndexSelectBackward& p, const uint32_t* keys, const int32_t* positions,
+Status sumSorted(const SliceSums& p, const uint32_t* keys, const int32_t* positions,
                  Context& context) {
   using S = Slices<T>;
-  const TensorView from = axesOf(p.gradY, p.axis, p.ids.rank, true);
-  const TensorView to = axesOf(p.gradX, p.axis, 1, true);
-  const TensorView places = axesOf(p.gradY, p.axis, p.ids.rank, false);
+  const TensorView from = axesOf(p.from, p.axis, p.ids.rank, true);
+  const TensorView to = axesOf(p.to, p.axis, 1, true);
+  const TensorView places = axesOf(p.from, p.axis, p.ids.rank, false);
   Walk<2, S::kLanes> slice({&from, &to});
   const Walk<1, 1> gradAt({&places});
   for (int i = 0; i <= gradAt.outer; ++i) {
@@ -138,11 +156,12 @@ Status sumSlices(const ops::IndexSelectBackward& p, const uint32_t* keys, const 
   }
   S s{keys,
       positions,
-      p.gradY.data<T>(),
-      p.gradX.data<T>(),
+      p.from.data<T>(),
+      p.to.data<T>(),
       p.ids.numel(),
-      p.length,
-      p.gradX.stride[p.axis],
+      p.to.shape[p.axis],
+      p.to.stride[p.axis],
+      p.onto,
       1,
       1};
   if (s.step % S::kLanes != 0) slice.access[1] = Access::scattered;
@@ -155,6 +174,23 @@ Status sumSlices(const ops::IndexSelectBackward& p, const uint32_t* keys, const 
 }
 
 }  // namespace
+
+Status sumSlices(const SliceSums& p, Context& context) {
+  const int64_t n = p.ids.numel(), length = p.to.shape[p.axis];
+  if (n == 0) return {};
+  const SortBuffers buffers = sortBuffers(context.workspace.data, n);
+  const int bits = std::bit_width(static_cast<uint64_t>(length));
+  LONGSPAN_RETURN_IF_ERROR(
+      launched(launch(keysKernel, dim3(blocksFor(n, context.gpu)), dim3(kThreads), 0,
+                      context.stream, p.ids.data<int32_t>(), buffers.keys[0], buffers.positions[0],
+                      n, length, p.skip, Walk<1, 1>({&p.ids}))));
+  LONGSPAN_RETURN_IF_ERROR(sortByKey(buffers, n, bits, context));
+  const int half = sortHalf(bits);
+  return dispatchNarrow(p.from.dtype, [&](auto tag) {
+    return sumSorted<typename decltype(tag)::type>(p, buffers.keys[half], buffers.positions[half],
+                                                   context);
+  });
+}
 
 Status indexSelect(const ops::IndexSelect& p, Context& context) {
   TensorView x = p.y, ids = p.y;
@@ -176,20 +212,7 @@ Status indexSelectBackward(const ops::IndexSelectBackward& p, Context& context) 
   if (p.gradX.numel() == 0) return {};
   LONGSPAN_RETURN_IF_ERROR(statusOf(cudaMemsetAsync(
       p.gradX.data<std::byte>(), 0, static_cast<size_t>(p.gradX.bytes()), context.stream)));
-  const int64_t n = p.ids.numel();
-  if (n == 0) return {};
-  const SortBuffers buffers = sortBuffers(context.workspace.data, n);
-  const int bits = std::bit_width(static_cast<uint64_t>(p.length));
-  LONGSPAN_RETURN_IF_ERROR(
-      launched(launch(keysKernel, dim3(blocksFor(n, context.gpu)), dim3(kThreads), 0,
-                      context.stream, p.ids.data<int32_t>(), buffers.keys[0], buffers.positions[0],
-                      n, p.length, p.skip, Walk<1, 1>({&p.ids}))));
-  LONGSPAN_RETURN_IF_ERROR(sortByKey(buffers, n, bits, context));
-  const int half = sortHalf(bits);
-  return dispatchNarrow(p.gradY.dtype, [&](auto tag) {
-    return sumSlices<typename decltype(tag)::type>(p, buffers.keys[half], buffers.positions[half],
-                                                   context);
-  });
+  return sumSlices({p.gradY, p.ids, p.gradX, p.axis, p.skip, false}, context);
 }
 
 LONGSPAN_CUDA_OPERATOR(IndexSelect, indexSelect);

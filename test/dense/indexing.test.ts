@@ -10,8 +10,10 @@ import {
   mul,
   OperatorError,
   oneHot,
+  ones,
   permute,
   repeat,
+  reshape,
   scatterAdd,
   setNumThreads,
   stack,
@@ -441,6 +443,44 @@ describeCuda('on cuda', () => {
       (_, t, i, from) => scatterAdd(given(t), 0, given(i), given(from)),
       [a, below(6, [500]), s],
     );
+  });
+
+  test('sums slices that have one index each, and long runs of one element', () => {
+    const x = { values: random.normal(7 * 40), shape: [7, 40] };
+    const source = { values: random.normal(300 * 40), shape: [300, 40] };
+    const names = below(9, [300]); // two of them out of range: left out by a GPU
+    const inRange = tensorOf(
+      [...values(names)].map((i) => i % 7),
+      [300],
+      'i32',
+    );
+    const along = (axis: number) => (t: Tensor, s: Tensor, i: Tensor) => {
+      const index = reshape(i, axis === 0 ? [300, 1] : [1, 300]);
+      const at = (y: Tensor) => (axis === 0 ? y : transpose(y));
+      return scatterAdd(at(t), axis, expand(index, at(s).shape), at(s));
+    };
+    for (const axis of [0, 1]) {
+      compareDevices(along(axis), [x, source], { rest: [inRange], factor: 3 });
+    }
+    const narrow = { values: random.normal(300 * 33), shape: [300, 33] };
+    compareDevices(along(0), [x, narrow], { rest: [inRange], factor: 3 });
+    const on = device('cuda');
+    const y = scatterAdd(
+      zeros([7, 40], { device: on }),
+      0,
+      expand(reshape(names.to(on), [300, 1]), [300, 40]),
+      ones([300, 40], { device: on }),
+    );
+    const count = (id: number) => [...values(names)].filter((i) => i === id).length;
+    expect([...values(y)]).toEqual([...Array(7 * 40).keys()].map((i) => count(Math.floor(i / 40))));
+    const line = { values: random.normal(2000), shape: [2000] };
+    const few = { values: [1, 2, 3], shape: [3] };
+    const runs = tensorOf(
+      [...Array(2000).keys()].map((i) => (i % 1000 < 70 ? 2 : i < 1000 ? 0 : 1)),
+      [2000],
+      'i32',
+    );
+    compareDevices((t, s, i) => scatterAdd(t, 0, i, s), [few, line], { rest: [runs], factor: 3 });
   });
 
   test.each([
