@@ -4,10 +4,14 @@
 // Records are distinct, so every algorithm is stable. Tiles of 2048 records are sorted in shared
 // memory by a bitonic network (Batcher 1968), then merged pairwise, a block finding its share of
 // two runs by bisection (Green, McColl and Bader 2012, "GPU merge path"). For few elements of a
-// long line only the first k of each tile are kept, tile after tile, until one tile is left. Cost:
-// n reads of 4 bytes, 16 n bytes for each doubling beyond 2048, 8 n bytes of results; 66 steps in
-// shared memory for each tile. Bound by shared memory for short lines: an expected 2 to 3 G
-// elements/s on an H200. Right on an H200; times: bench/results/nvidia-h200.json.
+// long line only the first k of each tile are kept, tile after tile, until one tile is left; for up
+// to 32 of them a bound is found first, and only what it lets through is sorted. Cost: n reads of 4
+// bytes, 16 n bytes for each doubling beyond 2048, 8 n bytes of results; 66 steps in shared memory
+// for each tile, selecting 21 of 64 records and about 10 of 16 to 64. Bound by shared memory.
+//
+// H200: 64 M elements in 8192 lines were sorted in 5.0 ms, and the first 8 of each line chosen in
+// 3.9 ms by sorting all tiles (bench/results/nvidia-h200.json, 28 November 2026); predicted for
+// selection by a bound: 0.3 ms, in this form not yet run on hardware.
 #include <algorithm>
 #include <utility>
 
@@ -24,6 +28,9 @@ constexpr int kSortThreads = 512;
 constexpr int kMergeThreads = 256;
 constexpr int kMergePerThread = kSortTile / kMergeThreads;
 constexpr int64_t kFew = 512;  // wanted elements up to which selection beats sorting
+// Wanted elements of a tile up to which only those are sorted that a bound lets through, and the
+// groups whose first records give the bound.
+constexpr int kFewest = 32, kGroups = 64, kPerGroup = kSortTile / kGroups;
 constexpr Record kNoRecord = ~Record{0};
 
 // An unsigned image in the order of the numbers: both zeros alike, NaN above all.
@@ -68,11 +75,66 @@ __device__ __forceinline__ void writeResult(const SortJob& job, int64_t line, in
   }
 }
 
+// Sorts `size` records, a power of two, in shared memory; ends with a barrier.
+__device__ __forceinline__ void sortRecords(Record* records, int size) {
+  for (int run = 2; run <= size; run *= 2) {
+    for (int distance = run / 2; distance > 0; distance /= 2) {
+      for (int i = threadIdx.x; i < size / 2; i += blockDim.x) {
+        const int low = 2 * i - (i & (distance - 1)), high = low + distance;
+        const Record a = records[low], b = records[high];
+        if ((a > b) == ((low & run) == 0)) {
+          records[low] = b;
+          records[high] = a;
+        }
+      }
+      __syncthreads();
+    }
+  }
+}
+
+// The first `keep` records of a full tile, sorted, in memory behind it. Of the groups' first
+// records the one of rank `keep` bounds them: as many records as that are not beyond it, and only
+// the groups of those have any. So at most keep * kPerGroup are left to sort, 1 to 2 times `keep`
+// where the order is random.
+__device__ __forceinline__ Record* selectRecords(Record* records, int keep) {
+  Record* const bounds = records + kSortTile;
+  Record* const found = bounds + kGroups;
+  int* const count = reinterpret_cast<int*>(found + kFewest * kPerGroup);
+  Record own = kNoRecord;
+  for (int i = threadIdx.x; i < kSortTile; i += blockDim.x) own = min(own, records[i]);
+  constexpr int kLanes = kSortThreads / kGroups;
+#pragma unroll
+  for (int distance = kLanes / 2; distance > 0; distance /= 2) {
+    own = min(own, shuffleXor(own, distance));
+  }
+  if (threadIdx.x % kLanes == 0) bounds[threadIdx.x / kLanes] = own;
+  if (threadIdx.x == 0) *count = 0;
+  __syncthreads();
+  sortRecords(bounds, kGroups);
+  const Record bound = bounds[keep - 1];
+  for (int i = threadIdx.x; i < kSortTile; i += blockDim.x) {
+    const Record r = records[i];
+    if (r <= bound && r != kNoRecord) found[atomicAdd(count, 1)] = r;  // sorted below
+  }
+  __syncthreads();
+  const int n = *count;
+  int size = 2;
+  while (size < n) size *= 2;
+  for (int i = n + threadIdx.x; i < size; i += blockDim.x) found[i] = kNoRecord;
+  __syncthreads();
+  sortRecords(found, size);
+  return found;
+}
+
+constexpr size_t selectionBytes() {
+  return (kGroups + kFewest * kPerGroup) * sizeof(Record) + sizeof(int);
+}
+
 // Sorts each tile of each line. Records come from `in`, `count` a line, or of the elements where it
 // is null; the first `keep` of each tile go to `out`, or are the results where it is null.
 __global__ void __launch_bounds__(kSortThreads)
     sortTiles(const __grid_constant__ SortJob job, const Record* in, Record* out, int64_t count,
-              int64_t outCount, int64_t keep, int tile) {
+              int64_t outCount, int64_t keep, int tile, bool selecting) {
   LONGSPAN_SHARED(shared);
   Record* records = reinterpret_cast<Record*>(shared);
   const int64_t tiles = (count + tile - 1) / tile, line = blockIdx.x / tiles,
@@ -88,19 +150,11 @@ __global__ void __launch_bounds__(kSortThreads)
     }
     records[i] = r;
   }
-  __syncthreads();
-  for (int size = 2; size <= tile; size *= 2) {
-    for (int distance = size / 2; distance > 0; distance /= 2) {
-      for (int i = threadIdx.x; i < tile / 2; i += blockDim.x) {
-        const int low = 2 * i - (i & (distance - 1)), high = low + distance;
-        const Record a = records[low], b = records[high];
-        if ((a > b) == ((low & size) == 0)) {
-          records[low] = b;
-          records[high] = a;
-        }
-      }
-      __syncthreads();
-    }
+  if (selecting) {
+    records = selectRecords(records, static_cast<int>(keep));
+  } else {
+    __syncthreads();
+    sortRecords(records, tile);
   }
   const int kept = static_cast<int>(min(static_cast<int64_t>(here), keep));
   for (int i = threadIdx.x; i < kept; i += blockDim.x) {
@@ -194,9 +248,11 @@ Status sortTilesOf(const SortJob& job, const Record* in, Record* out, int64_t co
   while (tile < kSortTile && tile < count) tile *= 2;
   const int64_t blocks = job.x.axes.count * ((count + tile - 1) / tile);
   const auto threads = static_cast<uint32_t>(std::min(tile / 2, kSortThreads));
-  return launched(launch(sortTiles, dim3(static_cast<uint32_t>(blocks)), dim3(threads),
-                         static_cast<size_t>(tile) * sizeof(Record), stream, job, in, out, count,
-                         outCount, keep, tile));
+  const bool selecting = tile == kSortTile && keep <= kFewest;
+  const size_t bytes =
+      static_cast<size_t>(tile) * sizeof(Record) + (selecting ? selectionBytes() : 0);
+  return launched(launch(sortTiles, dim3(static_cast<uint32_t>(blocks)), dim3(threads), bytes,
+                         stream, job, in, out, count, outCount, keep, tile, selecting));
 }
 
 Status select(const SortJob& job, Record* out, Record* other, cudaStream_t stream) {

@@ -118,7 +118,11 @@ describeCuda('on cuda', () => {
     const inf = Number.POSITIVE_INFINITY;
     const long = tensorOf(new Random(4).normal(9000), [9000], 'f32');
     expectSameOnCuda((_, a) => both(sort(given(a))), [long]);
-    for (const k of [40, 500, 600]) expectSameOnCuda((_, a) => both(topK(given(a), k)), [long]);
+    // Selection by a bound for up to 32, also where all are equal; of whole tiles; by sorting.
+    const level = tensorOf(new Float64Array(4100), [4100], 'f32');
+    for (const k of [8, 32, 40, 500, 600]) {
+      for (const t of [long, level]) expectSameOnCuda((_, a) => both(topK(given(a), k)), [t]);
+    }
     for (const dtype of ['f32', 'bf16', 'f16'] as const) {
       const t = tensorOf([0, -0, Number.NaN, -inf, inf, -1, Number.NaN, 2], [8], dtype);
       expectSameOnCuda((_, a) => both(sort(given(a))), [t]);
