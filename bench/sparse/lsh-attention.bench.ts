@@ -11,6 +11,7 @@ import {
   type SortedTokens,
   sortedAttention,
   type Tensor,
+  tensor,
 } from 'longspan';
 import { type BenchCase, type BenchContext, defineBench, type Prepared } from '../harness/case.js';
 import { ownWork } from '../harness/own-work.js';
@@ -48,6 +49,14 @@ function sortedOf({ qk, generator, buckets }: Given, { rounds }: Shape): SortedT
   const sorted = bucketSort(ids, buckets);
   ids.dispose();
   return sorted;
+}
+
+/** Groups of the same sizes whose rows lie one after another. */
+function inOrder({ order, offsets }: SortedTokens, { n }: Shape): SortedTokens {
+  const positions = Int32Array.from({ length: order.size }, (_, i) => i % n);
+  const ascending = tensor(positions, { shape: order.shape, device: order.device });
+  order.dispose();
+  return { order: ascending, offsets };
 }
 
 /** Causal, chunks inside buckets, oneself as a last resort, duplicates corrected. */
@@ -104,6 +113,13 @@ export default defineBench({
         return grads;
       });
     };
+    // Both products of the same pairs: what is saved where no row has to be gathered.
+    const alone = (order: (sorted: SortedTokens) => SortedTokens): Prepared => {
+      const given = givenOf(context, shape);
+      const sorted = order(sortedOf(given, shape));
+      const made = [sorted.order, sorted.offsets];
+      return prepared(given, () => gradientsOf(given, attended(given, sorted, shape)), made);
+    };
     const operator = 'lshAttention';
     const rows: BenchCase[] = [
       {
@@ -133,6 +149,12 @@ export default defineBench({
           const made = [sorted.order, sorted.offsets];
           return prepared(given, () => [attended(plain, sorted, shape)], made);
         },
+      },
+      {
+        operator,
+        shape: label(shape, 'attention alone, rows in order'),
+        prepare: () => alone((sorted) => inOrder(sorted, shape)),
+        peer: ownWork('rows gathered', context.device, () => alone((sorted) => sorted)),
       },
     ];
     if (!context.smoke) {
