@@ -2,16 +2,18 @@
 //
 // An element becomes a record of 64 bits: 32 whose order is that of the numbers, then its position.
 // Records are distinct, so every algorithm is stable. Tiles of 2048 records are sorted in shared
-// memory by a bitonic network (Batcher 1968), then merged pairwise, a block finding its share of
-// two runs by bisection (Green, McColl and Bader 2012, "GPU merge path"). For few elements of a
-// long line only the first k of each tile are kept, tile after tile, until one tile is left; for up
-// to 32 of them a bound is found first, and only what it lets through is sorted. Cost: n reads of 4
-// bytes, 16 n bytes for each doubling beyond 2048, 8 n bytes of results; 66 steps in shared memory
-// for each tile, selecting 21 of 64 records and about 10 of 16 to 64. Bound by shared memory.
+// memory, 8 by each thread in registers, then merged pairwise there and beyond, a thread and a
+// block finding their shares of two runs by bisection (Green, McColl and Bader 2012, "GPU merge
+// path"). For few elements of a long line only the first k of each tile are kept, tile after tile,
+// until one tile is left; for up to 32 of them a bound is found first, and only what it lets
+// through is sorted. Cost: n reads of 4
+// bytes, 16 n bytes for each doubling beyond 2048, 8 n bytes of results; 8 rounds of merging in
+// shared memory for each tile, an estimated 150 instructions of an element (a bitonic network of 66
+// steps takes 3 times as many); selecting, 21 steps of 64 records and about 10 of 16 to 64.
 //
 // H200: 64 M elements in 8192 lines were sorted in 5.0 ms, and the first 8 of each line chosen in
-// 3.9 ms by sorting all tiles (bench/results/nvidia-h200.json, 28 November 2026); predicted for
-// selection by a bound: 0.3 ms, in this form not yet run on hardware.
+// 3.9 ms, both with bitonic tiles (bench/results/nvidia-h200.json, 28 November 2026). In this form
+// not yet run on hardware; predicted: 2.5 ms, and 0.3 ms.
 #include <algorithm>
 #include <utility>
 
@@ -24,9 +26,8 @@ namespace {
 using Record = unsigned long long;
 
 constexpr int kSortTile = 2048;  // records sorted or merged by a block
-constexpr int kSortThreads = 512;
-constexpr int kMergeThreads = 256;
-constexpr int kMergePerThread = kSortTile / kMergeThreads;
+constexpr int kPerThread = 8;
+constexpr int kSortThreads = kSortTile / kPerThread;
 constexpr int64_t kFew = 512;  // wanted elements up to which selection beats sorting
 // Wanted elements of a tile up to which only those are sorted that a bound lets through, and the
 // groups whose first records give the bound.
@@ -75,7 +76,8 @@ __device__ __forceinline__ void writeResult(const SortJob& job, int64_t line, in
   }
 }
 
-// Sorts `size` records, a power of two, in shared memory; ends with a barrier.
+// Sorts `size` records, a power of two, in shared memory by a bitonic network (Batcher 1968); ends
+// with a barrier.
 __device__ __forceinline__ void sortRecords(Record* records, int size) {
   for (int run = 2; run <= size; run *= 2) {
     for (int distance = run / 2; distance > 0; distance /= 2) {
@@ -130,6 +132,67 @@ constexpr size_t selectionBytes() {
   return (kGroups + kFewest * kPerGroup) * sizeof(Record) + sizeof(int);
 }
 
+// How many of the first `diagonal` records of the merged a and b come from a.
+template <class Index>
+__device__ __forceinline__ Index shareOf(const Record* a, Index na, const Record* b, Index nb,
+                                         Index diagonal) {
+  Index low = max(Index{0}, diagonal - nb), high = min(diagonal, na);
+  while (low < high) {
+    const Index middle = (low + high) / 2;
+    if (a[middle] < b[diagonal - 1 - middle]) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return low;
+}
+
+// The records of the merged a and b from `diagonal` on.
+__device__ __forceinline__ void mergeFrom(const Record* a, int na, const Record* b, int nb,
+                                          int diagonal, Record (&merged)[kPerThread]) {
+  int i = shareOf(a, na, b, nb, diagonal), j = diagonal - i;
+#pragma unroll
+  for (Record& m : merged) {
+    const Record x = i < na ? a[i] : kNoRecord;
+    const Record y = j < nb ? b[j] : kNoRecord;
+    const bool takeX = x < y;
+    m = takeX ? x : y;
+    i += takeX;
+    j += !takeX;
+  }
+}
+
+// Sorts a tile in shared memory: each thread its own records by a network (odd-even transposition,
+// Habermann 1972), then runs are merged pairwise. Ends with a barrier.
+__device__ __forceinline__ void sortTile(Record* records, int tile) {
+  const int own = static_cast<int>(threadIdx.x) * kPerThread;
+  Record r[kPerThread];
+  __syncthreads();
+#pragma unroll
+  for (int k = 0; k < kPerThread; ++k) r[k] = records[own + k];
+#pragma unroll
+  for (int round = 0; round < kPerThread; ++round) {
+#pragma unroll
+    for (int k = round % 2; k + 1 < kPerThread; k += 2) {
+      const Record low = min(r[k], r[k + 1]), high = max(r[k], r[k + 1]);
+      r[k] = low;
+      r[k + 1] = high;
+    }
+  }
+#pragma unroll
+  for (int k = 0; k < kPerThread; ++k) records[own + k] = r[k];
+  for (int run = kPerThread; run < tile; run *= 2) {
+    __syncthreads();
+    const int pair = own & -(2 * run);
+    mergeFrom(records + pair, run, records + pair + run, run, own - pair, r);
+    __syncthreads();
+#pragma unroll
+    for (int k = 0; k < kPerThread; ++k) records[own + k] = r[k];
+  }
+  __syncthreads();
+}
+
 // Sorts each tile of each line. Records come from `in`, `count` a line, or of the elements where it
 // is null; the first `keep` of each tile go to `out`, or are the results where it is null.
 __global__ void __launch_bounds__(kSortThreads)
@@ -153,8 +216,7 @@ __global__ void __launch_bounds__(kSortThreads)
   if (selecting) {
     records = selectRecords(records, static_cast<int>(keep));
   } else {
-    __syncthreads();
-    sortRecords(records, tile);
+    sortTile(records, tile);
   }
   const int kept = static_cast<int>(min(static_cast<int64_t>(here), keep));
   for (int i = threadIdx.x; i < kept; i += blockDim.x) {
@@ -166,24 +228,9 @@ __global__ void __launch_bounds__(kSortThreads)
   }
 }
 
-// How many of the first `diagonal` records of the merged a and b come from a.
-__device__ __forceinline__ int64_t shareOf(const Record* a, int64_t na, const Record* b, int64_t nb,
-                                           int64_t diagonal) {
-  int64_t low = max(int64_t{0}, diagonal - nb), high = min(diagonal, na);
-  while (low < high) {
-    const int64_t middle = (low + high) / 2;
-    if (a[middle] < b[diagonal - 1 - middle]) {
-      low = middle + 1;
-    } else {
-      high = middle;
-    }
-  }
-  return low;
-}
-
 // Merges runs of length `run` pairwise; a block makes one tile of the result, which is written out
 // where `out` is null.
-__global__ void __launch_bounds__(kMergeThreads)
+__global__ void __launch_bounds__(kSortThreads)
     mergeTiles(const __grid_constant__ SortJob job, const Record* in, Record* out, int64_t count,
                int64_t run) {
   LONGSPAN_SHARED(shared);
@@ -203,30 +250,20 @@ __global__ void __launch_bounds__(kMergeThreads)
   const int64_t fromA = shares[0], fromB = begin - fromA;
   const int countA = static_cast<int>(shares[1] - fromA), here = static_cast<int>(end - begin),
             countB = here - countA;
-  for (int i = threadIdx.x; i < here; i += kMergeThreads) {
+  for (int i = threadIdx.x; i < here; i += kSortThreads) {
     records[i] = i < countA ? a[fromA + i] : b[fromB + i - countA];
   }
   __syncthreads();
-  const int diagonal = min(static_cast<int>(threadIdx.x) * kMergePerThread, here);
-  int i = static_cast<int>(shareOf(records, countA, records + countA, countB, diagonal));
-  int j = diagonal - i;
-  Record merged[kMergePerThread];
-#pragma unroll
-  for (Record& m : merged) {
-    const Record x = i < countA ? records[i] : kNoRecord;
-    const Record y = j < countB ? records[countA + j] : kNoRecord;
-    const bool takeX = x < y;
-    m = takeX ? x : y;
-    i += takeX;
-    j += !takeX;
-  }
+  const int diagonal = min(static_cast<int>(threadIdx.x) * kPerThread, here);
+  Record merged[kPerThread];
+  mergeFrom(records, countA, records + countA, countB, diagonal, merged);
   __syncthreads();
 #pragma unroll
-  for (int k = 0; k < kMergePerThread; ++k) {
+  for (int k = 0; k < kPerThread; ++k) {
     if (diagonal + k < here) records[diagonal + k] = merged[k];
   }
   __syncthreads();
-  for (int k = threadIdx.x; k < here; k += kMergeThreads) {
+  for (int k = threadIdx.x; k < here; k += kSortThreads) {
     if (out != nullptr) {
       out[line * count + first + k] = records[k];
     } else if (first + k < job.taken) {
@@ -247,7 +284,7 @@ Status sortTilesOf(const SortJob& job, const Record* in, Record* out, int64_t co
   int tile = 64;
   while (tile < kSortTile && tile < count) tile *= 2;
   const int64_t blocks = job.x.axes.count * ((count + tile - 1) / tile);
-  const auto threads = static_cast<uint32_t>(std::min(tile / 2, kSortThreads));
+  const auto threads = static_cast<uint32_t>(tile / kPerThread);
   const bool selecting = tile == kSortTile && keep <= kFewest;
   const size_t bytes =
       static_cast<size_t>(tile) * sizeof(Record) + (selecting ? selectionBytes() : 0);
@@ -290,7 +327,7 @@ Status sortLines(const SortJob& job, std::byte* workspace, cudaStream_t stream) 
   const auto blocks = static_cast<uint32_t>(lines * ((length + kSortTile - 1) / kSortTile));
   for (int64_t run = kSortTile; run < length; run *= 2) {
     const bool last = 2 * run >= length;
-    LONGSPAN_RETURN_IF_ERROR(launched(launch(mergeTiles, dim3(blocks), dim3(kMergeThreads),
+    LONGSPAN_RETURN_IF_ERROR(launched(launch(mergeTiles, dim3(blocks), dim3(kSortThreads),
                                              kSortTile * sizeof(Record) + 2 * sizeof(int64_t),
                                              stream, job, in, last ? nullptr : out, length, run)));
     std::swap(in, out);
