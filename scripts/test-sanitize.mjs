@@ -8,7 +8,7 @@ import { buildNative, main, root } from './support/native-build.mjs';
 import { BuildProblem } from './support/toolchain.mjs';
 
 // Others test how the package is built, installed and called.
-const COMPUTING = 'test/(attention|core|dense|models|native|nn|optim|train)/';
+const COMPUTING = 'test/(attention|core|dense|models|native|nn|optim|sparse|train)/';
 const [kind = 'address,undefined', ...given] = process.argv.slice(2);
 const jestArguments = given.length > 0 ? given : ['--testPathPatterns', COMPUTING];
 const compiler = process.env.CXX ?? 'g++';
