@@ -107,6 +107,11 @@ __device__ __forceinline__ GatheredRows<T> gathered(const Rows<T>& rows, const S
           sorted.wrap};
 }
 
+// Rounds over which duplicates are corrected: as many as tables and tiles fit for into what a block
+// may have of shared memory on sm_86 and sm_89.
+inline constexpr int kMostCorrectedRounds = 28;
+inline constexpr int kBlockBytes = 99 * 1024;
+
 // What a block knows of the slots of a tile, in shared memory: [5 + 2 counted rounds][kCount].
 template <int kCount>
 struct SlotTable {

@@ -58,6 +58,8 @@ __global__ void __launch_bounds__(SortedTile32<kDim>::kThreads, 1)
 template <class Tile, class... Extra>
 Status runSortedRounds(SortedForwardArguments a, void (*kernel)(SortedForwardArguments, Extra...),
                        cudaStream_t stream, Extra... extra) {
+  static_assert(Tile::kSharedBytes + ForwardOf<Tile>::tableBytes(kMostCorrectedRounds) <=
+                kBlockBytes);
   const Sorted& s = a.sorted;
   const int64_t tiles = (s.queries.slots + Tile::kRows - 1) / Tile::kRows;
   dim3 grid;

@@ -60,6 +60,8 @@ template <class Tile, class... Extra>
 Status runSortedSide(const SortedBackwardArguments& a,
                      void (*kernel)(SortedBackwardArguments, Extra...), cudaStream_t stream,
                      Extra... extra) {
+  static_assert(Tile::kSharedBytes + BackwardOf<Tile>::tableBytes(kMostCorrectedRounds) <=
+                kBlockBytes);
   const Problem& p = a.problem;
   const Sorted& s = a.sorted;
   const int64_t slots = (Tile::kKeySide ? s.keys : s.queries).slots;

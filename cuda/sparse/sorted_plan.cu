@@ -344,8 +344,8 @@ Status checkSorted(const ops::SortedAttentionProblem& p) {
                       " groups in pattern 'global' with sameGroup",
                   "Use pattern 'chunk', which shows groups alone, fewer groups, or the CPU");
   }
-  // What fits into shared memory, and ways to see a pair into a byte.
-  const int64_t most = p.isGlobal() && !p.sameGroup ? 15 : 32;
+  // Ways to see a pair fit into a byte.
+  const int64_t most = p.isGlobal() && !p.sameGroup ? 15 : kMostCorrectedRounds;
   if (p.rounds() <= most) return {};
   return Status(Code::unsupported, "duplicates", "corrected over " + std::to_string(p.rounds()),
                 "Use at most " + std::to_string(most) +
