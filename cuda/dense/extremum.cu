@@ -3,10 +3,11 @@
 // merging does not matter. Reads each element once. Backward clears the gradient and writes one
 // element per result.
 //
-// Instructions of an f32 element of rows of 1024 in SASS for sm_90a, counted, not timed: 9; an H200
-// issues 29 in the time in which a copy reads or writes 4 bytes. Predicted: 85 % of copy speed. In
-// this form not yet run on hardware; the form before, which branched at every element, was right on
-// an H200 and had 39 % of copy speed (bench/results/nvidia-h200.json, 28 November 2026).
+// Instructions of an f32 element of rows of 1024 in SASS for sm_90a, counted, not timed: 25, of
+// which 6 merge the threads of a row; an H200 issues 29 in the time in which a copy reads or
+// writes 4 bytes. Predicted: 75 % of copy speed, bound by instructions. In this form not yet run
+// on hardware; the form before, which branched at every element, was right on an H200 and had 39 %
+// of copy speed (bench/results/nvidia-h200.json, 28 November 2026).
 #include "cpp/ops/dense/extremum.h"
 #include "cuda/any_element.cuh"
 #include "cuda/dense/reduction.cuh"

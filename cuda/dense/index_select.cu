@@ -1,16 +1,16 @@
 // indexSelect, and embedding with it: slices copied, 2 s bytes per element of s bytes, 16 bytes at
-// a time where slices are aligned; ids come from the cache. An id out of range gives a slice of NaN
-// (see element.h).
+// a time where slices are aligned; ids come from the cache. An id out of range gives a slice of
+// NaN (see element.h).
 //
-// The gradient is deterministic without atomics: positions are sorted by id, stably; the block that
-// finds itself at the first position of an id owns that slice of the result. Its threads lie
+// The gradient is deterministic without atomics: positions are sorted by id, stably; the block
+// that finds itself at the first position of an id owns that slice of the result. Its threads lie
 // `across` the groups of the slice and `down` the positions, each adds its positions in order in
 // f32, and the columns of threads are added as a tree. Other slices are set to 0 beforehand. Cost:
-// gradY read once, the result written once and the slices in use twice, plus a sort of 20 bytes per
-// position and 8 bits of the vocabulary. An id out of range is left out.
+// gradY read once, the result written once and the slices in use twice, plus a sort of 20 bytes
+// per position and 8 bits of the vocabulary. An id out of range is left out.
 //
-// H200: indexSelect has 89 % of copy speed (bench/results/nvidia-h200.json). The gradient has four
-// slices under way in each thread; about 60 % is predicted for a vocabulary of 50k and 16k
+// H200: indexSelect has 89 % of copy speed (bench/results/nvidia-h200.json). The gradient has two
+// to four slices under way in each thread; about 60 % is predicted for a vocabulary of 50k and 16k
 // positions of 768, its sort and clearing included. In this form not yet run on hardware; with one
 // slice under way it was right on an H200, not timed there.
 #include <bit>

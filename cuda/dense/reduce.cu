@@ -1,13 +1,14 @@
 // Sums and means over any axes (reduction.cuh), in f32, of integers in i64. A thread adds runs of
-// 16 bytes, each summed for itself, then all merge pairwise, so errors stay well below those of one
-// running sum. Reads each element once.
+// 16 bytes, each summed for itself, then all merge pairwise, so errors stay well below those of
+// one running sum. Reads each element once.
 //
-// Instructions of an element in SASS for sm_90a, counted, not timed: rows of 1024 in f32 5, columns
-// 2.3; an H200 issues 29 in the time in which a copy reads or writes 4 bytes. Bytes in flight
-// decide: 128 of each thread by rows, 64 by columns, at 1024 threads of a multiprocessor.
-// Predicted: 85 to 90 % of copy speed. In this form not yet run on hardware; the form before was
-// right on an H200 and had 73 % of copy speed for the sum of rows, 45 % for that of columns, which
-// had 16 KiB in flight of each multiprocessor (bench/results/nvidia-h200.json, 28 November 2026).
+// Instructions of an element in SASS for sm_90a, counted, not timed: rows of 1024 in f32 12,
+// columns 2.3; an H200 issues 29 in the time in which a copy reads or writes 4 bytes. Bytes in
+// flight decide: on each multiprocessor 128 of each of 640 threads by rows, 64 of each of 1024 by
+// columns. Predicted: 85 to 90 % of copy speed. In this form not yet run on hardware; the form
+// before was right on an H200 and had 73 % of copy speed for the sum of rows, 45 % for that of
+// columns, which had 16 KiB in flight of each multiprocessor (bench/results/nvidia-h200.json, 28
+// November 2026).
 #include "cpp/ops/dense/reduce.h"
 #include "cuda/any_element.cuh"
 #include "cuda/dense/reduction.cuh"

@@ -7,10 +7,10 @@
 // take neighbouring rows and read them twice. Cost, n elements: one read and one write, n
 // exponentials; backward two reads, one write.
 //
-// Instructions of an element of rows of 1024 in SASS for sm_90a, counted, not timed: 19 in bf16. An
-// H200 issues 29 in the time of copying a bf16 element, 58 for f32. Predicted: 90 % of copy speed.
-// In this form not yet run on hardware; the form before, which merged exponentials in every
-// reduction, was right on an H200 and had 95 % of copy speed in f32 and 56 % in bf16
+// Instructions of an element of rows of 1024 in SASS for sm_90a, counted, not timed: 18 in bf16,
+// 30 in f32. An H200 issues 29 in the time of copying a bf16 element, 58 for f32. Predicted: 90 %
+// of copy speed. In this form not yet run on hardware; the form before, which merged exponentials
+// in every reduction, was right on an H200 and had 95 % of copy speed in f32 and 56 % in bf16
 // (bench/results/nvidia-h200.json, 28 November 2026).
 #include "cpp/ops/dense/softmax.h"
 #include "cuda/context.h"

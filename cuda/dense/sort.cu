@@ -1,15 +1,15 @@
 // Sorting along an axis, and the k most extreme elements.
 //
-// An element becomes a record of 64 bits: 32 whose order is that of the numbers, then its position.
-// Records are distinct, so every algorithm is stable. Tiles of 2048 records are sorted in shared
-// memory, 8 by each thread in registers, then merged pairwise there and beyond, a thread and a
-// block finding their shares of two runs by bisection (Green, McColl and Bader 2012, "GPU merge
-// path"). For few elements of a long line only the first k of each tile are kept, tile after tile,
-// until one tile is left; for up to 32 of them a bound is found first, and only what it lets
-// through is sorted. Cost: n reads of 4
-// bytes, 16 n bytes for each doubling beyond 2048, 8 n bytes of results; 8 rounds of merging in
-// shared memory for each tile, an estimated 150 instructions of an element (a bitonic network of 66
-// steps takes 3 times as many); selecting, 21 steps of 64 records and about 10 of 16 to 64.
+// An element becomes a record of 64 bits: 32 whose order is that of the numbers, then its
+// position. Records are distinct, so every algorithm is stable. Tiles of 2048 records are sorted
+// in shared memory, 8 by each thread in registers, then merged pairwise there and beyond, a thread
+// and a block finding their shares of two runs by bisection (Green, McColl and Bader 2012, "GPU
+// merge path"). For few elements of a long line only the first k of each tile are kept, tile after
+// tile, until one tile is left; for up to 32 of them a bound is found first, and only what it lets
+// through is sorted. Cost: n reads of 4 bytes, 16 n bytes for each doubling beyond 2048, 8 n bytes
+// of results; 8 rounds of merging in shared memory for each tile, an estimated 150 instructions of
+// an element (a bitonic network of 66 steps takes 3 times as many); selecting, 21 steps of 64
+// records and about 10 of 16 to 64.
 //
 // H200: 64 M elements in 8192 lines were sorted in 5.0 ms, and the first 8 of each line chosen in
 // 3.9 ms, both with bitonic tiles (bench/results/nvidia-h200.json, 28 November 2026). In this form
