@@ -39,9 +39,6 @@ const declined = [
   'reformer_lsh_padded97 lse_per_hash in part',
 ];
 
-/** A pattern of sorted attention that GPUs refuse. */
-const declinedOnCuda = ['reformer_lsh_paper'];
-
 const folders = ['attention', 'models'].map((name) => join(root, 'test/goldens', name));
 
 async function runAll(dtype: Precision, on = 'cpu'): Promise<Report[]> {
@@ -86,8 +83,7 @@ describe.each(runs)('golden cases on %s in %s', (on, dtype) => {
       }
     }
     expect([...missing].sort()).toEqual([...absent].sort());
-    const more = on === 'cuda' ? declinedOnCuda : [];
-    expect(parts.sort()).toEqual([...declined, ...more].sort());
+    expect(parts.sort()).toEqual([...declined].sort());
   });
 });
 

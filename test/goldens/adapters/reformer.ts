@@ -99,8 +99,6 @@ export const lucidrainsLsh: Adapter = {
     const rotations = permute(inputs.tensor('rotations'), [0, 2, 1, 3]);
     const across = params.attend_across_buckets ?? true;
     const counted = params.allow_duplicate_attention ?? true;
-    if (!across && !counted && inputs.device.name !== 'cpu')
-      return notOffered('on a GPU duplicates of global chunks are not corrected by bucket');
     return run(inputs, f32(inputs, rotations), {
       preset: 'lucidrains',
       chunk: params.bucket_size as number,
