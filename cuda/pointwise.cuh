@@ -2,10 +2,12 @@
 // function of x, or of y = value(x) where `fromOutput` says so.
 //
 // What is rounded to T afterwards decides how exact a function is: for f32 to a few ulp, for 16-bit
-// types to 2^-14 of the value, a quarter of what rounding to f16 loses or less. On an H200 a 16-bit
-// element that is read and written leaves 29 issue slots at copy speed, an f32 element 58.
-// Instructions of an element in SASS for sm_90a, counted, with widening, rounding and the store:
-// relu 6, silu 10, tanh 15, gelu 20 in 16 bits (53 with the library's erfcf) and 30 in f32 (52).
+// types to 2^-14 of the value, a quarter of what rounding to f16 loses or less. Of slopes that
+// cancel that holds for their terms; sigmoids and 16-bit exponentials below 2^-126 become 0. On an
+// H200 a 16-bit element that is read and written leaves 29 issue slots at copy speed, an f32
+// element 58. Instructions of an element in SASS for sm_90a, counted, with widening, rounding and
+// the store: relu 6, silu 10, tanh 15, gelu 20 in 16 bits (53 with the library's erfcf) and 30 in
+// f32 (52).
 #pragma once
 
 #include "cpp/ops/dense/activation.h"

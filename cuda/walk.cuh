@@ -104,7 +104,7 @@ struct Walk {
       p.index = group * kLanes;
       p.count = kLanes;
 #pragma unroll
-      for (int n = 0; n < N; ++n) p.at[n] = access[n] == Access::splat ? 0 : p.index;
+      for (int n = 0; n < N; ++n) p.at[n] = stride[n][0] == 0 ? 0 : p.index;
       return p;
     }
     int64_t run = 0, first = group;

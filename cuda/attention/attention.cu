@@ -99,18 +99,18 @@ bool usesWgmma(const ops::Attention& p, const Gpu& gpu) {
   return p.q.dtype != DType::f32 && runsSm90a(gpu);
 }
 
-struct WidenedMemory {
+struct WidenedForward {
   Pieces pieces;
   WidenedInputs inputs;
   TensorView o;
 
-  WidenedMemory(const ops::Attention& p, std::byte* memory)
+  WidenedForward(const ops::Attention& p, std::byte* memory)
       : pieces(memory), inputs(p, pieces), o(widenedRows(p.headMajor(p.o), pieces)) {}
 };
 
 // By the kernels for f32.
 Status runWidened(const ops::Attention& p, ForwardArguments a, Context& context) {
-  const WidenedMemory memory(p, context.workspace.data);
+  const WidenedForward memory(p, context.workspace.data);
   LONGSPAN_RETURN_IF_ERROR(memory.inputs.fill(p, a.problem, context));
   a.o = operandOf(memory.o);
   LONGSPAN_RETURN_IF_ERROR(run32(a, context.stream));
@@ -137,7 +137,7 @@ Status attention(const ops::Attention& p, Context& context) {
 }
 
 size_t attentionWorkspace(const ops::Attention& p, const Gpu& gpu) {
-  if (widens(p)) return WidenedMemory(p, nullptr).pieces.bytes();
+  if (widens(p)) return WidenedForward(p, nullptr).pieces.bytes();
   size_t bytes = sequenceStartsBytes(p);
   if (!usesWgmma(p, gpu)) return bytes;
   for (const TensorView& t : operandsOf(p)) bytes += copiedBytes(t);

@@ -69,13 +69,13 @@ bool usesWgmma(const ops::AttentionBackward& p, const Gpu& gpu) {
 }
 
 // In the workspace, of a call that the kernels for f32 compute.
-struct WidenedMemory {
+struct WidenedBackward {
   Pieces pieces;
   std::byte* statistics;
   WidenedInputs inputs;
   TensorView gradO, gradQ, gradK, gradV;
 
-  WidenedMemory(const ops::AttentionBackward& p, std::byte* memory)
+  WidenedBackward(const ops::AttentionBackward& p, std::byte* memory)
       : pieces(memory),
         statistics(reinterpret_cast<std::byte*>(pieces.take<float>(statisticsOf(p)))),
         inputs(p, pieces),
@@ -87,7 +87,7 @@ struct WidenedMemory {
 };
 
 Status runWidened(const ops::AttentionBackward& p, Context& context) {
-  const WidenedMemory memory(p, context.workspace.data);
+  const WidenedBackward memory(p, context.workspace.data);
   BackwardArguments a = backwardArguments(p, memory.statistics);
   if (p.withGradSinks) a.gradSinks = p.gradSinks.data<float>();
   LONGSPAN_RETURN_IF_ERROR(backwardStatistics(a, p.q.dtype, context.stream));
@@ -106,7 +106,7 @@ Status runWidened(const ops::AttentionBackward& p, Context& context) {
 }
 
 size_t attentionBackwardWorkspace(const ops::AttentionBackward& p, const Gpu& gpu) {
-  if (widens(p)) return WidenedMemory(p, nullptr).pieces.bytes();
+  if (widens(p)) return WidenedBackward(p, nullptr).pieces.bytes();
   return (usesWgmma(p, gpu) ? copiedBytes90(p) : 0) +
          static_cast<size_t>(statisticsOf(p)) * sizeof(float) + sequenceStartsBytes(p);
 }

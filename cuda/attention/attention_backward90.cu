@@ -13,7 +13,7 @@ struct OperandAxes {
 };
 
 // What bulk copies read, as [B, H, tokens, dim].
-std::array<TensorView, 4> operandsOf(const ops::AttentionGradientProblem& p) {
+std::array<TensorView, 4> gradientOperandsOf(const ops::AttentionGradientProblem& p) {
   const TensorView& gradO = p.gradO.defined() ? p.gradO : p.o;
   return {p.headMajor(p.q), p.headMajor(gradO), p.headMajor(p.k), p.headMajor(p.v)};
 }
@@ -79,7 +79,7 @@ Status runBackward90(const BackwardArguments& a, cudaStream_t stream) {
 
 size_t copiedBytes90(const ops::AttentionGradientProblem& p) {
   size_t bytes = 0;
-  for (const TensorView& t : operandsOf(p)) bytes += copiedBytes(t);
+  for (const TensorView& t : gradientOperandsOf(p)) bytes += copiedBytes(t);
   return bytes;
 }
 
@@ -87,7 +87,7 @@ Status attentionBackward90(BackwardArguments a, const ops::AttentionGradientProb
                            std::byte* copies, Context& context) {
   Operand* const to[] = {&a.problem.q, &a.gradO, &a.problem.k, &a.problem.v};
   int i = 0;
-  for (const TensorView& t : operandsOf(p)) {
+  for (const TensorView& t : gradientOperandsOf(p)) {
     LONGSPAN_RETURN_IF_ERROR(makeReadable(t, *to[i++], copies, context));
   }
   return p.q.dtype == DType::bf16 ? runBackward90<bf16>(a, context.stream)

@@ -8,7 +8,8 @@
 //
 // Predicted for an H200 (4.3 TB/s): 85 % of the copy bandwidth for 16-bit caches of 8192 tokens and
 // more than 64 (batch, key head) pairs, 80 % for f32; a launch of some microseconds below that.
-// Right on an H200; times: bench/results/nvidia-h200.json.
+// Right on an H200 with a kernel of its own for each 16-bit type; that one kernel serves both at 64
+// and 256 dimensions has not yet run there. Times: bench/results/nvidia-h200.json.
 #include "cpp/ops/attention/attention_decode.h"
 #include "cuda/attention/decode16.cuh"
 #include "cuda/attention/decode32.cuh"

@@ -53,15 +53,15 @@ inline Status widen(const TensorView& t, const TensorView& rows, Operand& operan
 }
 
 // The same of queries, keys and values together.
-using Operands = std::array<TensorView, 3>;
+using QueryKeyValue = std::array<TensorView, 3>;
 
-inline Operands widenedRows(const Operands& from, Pieces& pieces) {
-  Operands rows;
+inline QueryKeyValue widenedRows(const QueryKeyValue& from, Pieces& pieces) {
+  QueryKeyValue rows;
   for (size_t i = 0; i < from.size(); ++i) rows[i] = widenedRows(from[i], pieces);
   return rows;
 }
 
-inline Status widen(const Operands& from, const Operands& rows, Problem& problem,
+inline Status widen(const QueryKeyValue& from, const QueryKeyValue& rows, Problem& problem,
                     Context& context) {
   Operand* const to[] = {&problem.q, &problem.k, &problem.v};
   for (size_t i = 0; i < from.size(); ++i) {
@@ -74,13 +74,13 @@ inline Status widen(const Operands& from, const Operands& rows, Problem& problem
 inline bool widens(const ops::AttentionProblem& p) {
   return p.q.dtype != DType::f32 && p.maskRows.defined() && std::max(p.dim(), p.valueDim()) > 128;
 }
-inline Operands operandsOf(const ops::AttentionProblem& p) {
+inline QueryKeyValue operandsOf(const ops::AttentionProblem& p) {
   return {p.headMajor(p.q), p.headMajor(p.k), p.headMajor(p.v)};
 }
 
 // What such a call reads, in f32.
 struct WidenedInputs {
-  Operands operands;
+  QueryKeyValue operands;
   TensorView narrowBias, bias;  // without axes that it is repeated along; undefined where it is f32
 
   WidenedInputs(const ops::AttentionProblem& p, Pieces& pieces)

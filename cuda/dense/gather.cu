@@ -7,12 +7,13 @@
 // expanded ids are, the ids are sorted and slices are summed (slices.h): the copy of x, and one
 // read of each source. Otherwise places (element of the result, source) are sorted by the element,
 // stably; a warp takes 32 of them, sums the runs of equal elements by a scan in f32, goes on with a
-// run that does not end there, and adds each to what x holds. Cost: the copy of x, a sort of 20
-// bytes per source and 8 bits of the result's size, and one read of each source.
+// run that does not end there, and adds each to what x holds: many thousands of sources of one
+// element take their time. Cost: the copy of x, a sort of 20 bytes per source and 8 bits of the
+// result's size, and one read of each source, two where a run is longer than a warp.
 //
 // An index out of range gives NaN in gather (see element.h); scatterAdd leaves its source out.
-// H200: gather 80 % of copy speed on neighbours. scatterAdd is not yet run on hardware in this
-// form; predicted for 50 M sources in 1024 slices of 768: 0.15 ms by slices, 3 ms by elements. The
+// H200: gather 80 % of copy speed on neighbours, before elementwise.cuh fetched ahead. scatterAdd
+// is not yet run on hardware in this form; predicted for 50 M sources in 1024 slices of 768: 0.15 ms by slices, 3 ms by elements. The
 // form before, in which one thread of 64 added 64 sources one after another, was right on an H200
 // and took 10.9 ms (bench/results/nvidia-h200.json, 28 November 2026).
 #include <bit>

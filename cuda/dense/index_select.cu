@@ -9,7 +9,8 @@
 // gradY read once, the result written once and the slices in use twice, plus a sort of 20 bytes
 // per position and 8 bits of the vocabulary. An id out of range is left out.
 //
-// H200: indexSelect has 89 % of copy speed (bench/results/nvidia-h200.json). The gradient has two
+// H200: indexSelect has 89 % of copy speed (bench/results/nvidia-h200.json), measured before
+// elementwise.cuh fetched ahead. The gradient has two
 // to four slices under way in each thread; about 60 % is predicted for a vocabulary of 50k and 16k
 // positions of 768, its sort and clearing included. In this form not yet run on hardware; with one
 // slice under way it was right on an H200, not timed there.

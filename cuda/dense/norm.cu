@@ -1,8 +1,8 @@
 // LayerNorm (Ba et al. 2016) and RMSNorm (Zhang and Sennrich 2019) with fused residual.
 //
 // A team holds its row in registers: a sum gives the mean, a second one the squares about it. Rows
-// of up to 1024 elements are a warp's, without barriers. Rows longer than 16384 elements, or not
-// aligned, are taken tile by tile and read twice, their moments merged (Chan et al. 1979). Cost, n
+// of up to 1024 elements are a warp's, without barriers. Rows longer than 16384 elements, or
+// than 4096 that are not aligned, are taken tile by tile and read twice, their moments merged (Chan et al. 1979). Cost, n
 // elements: reads x (and residual), writes y (and s), about 8 n FLOPs.
 //
 // Instructions of an element of rows of 1024 in SASS for sm_90a, counted, not timed: 27 in bf16, of

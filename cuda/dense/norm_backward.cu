@@ -6,7 +6,8 @@
 // long for the registers are read twice, and their sums kept in the workspace. Cost, n elements:
 // reads s and gradY (and gradSum), writes gradS, about 15 n FLOPs; the blocks' sums are written and
 // read once, 8 bytes a feature for each of at most 2048 blocks. 80 to 85 % of copy speed is
-// expected of an H200 for rows of up to 8192 elements. Right on an H200, not timed there.
+// expected of an H200 for rows of up to 8192 elements. Right on an H200, not timed there, before
+// features.cuh loaded weights of another type in words.
 #include <algorithm>
 
 #include "cpp/ops/dense/norm.h"

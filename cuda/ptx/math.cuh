@@ -31,9 +31,11 @@ LONGSPAN_PTX float log2Approx(float x) {
 #endif
 }
 
+// 1 / x; results below 2^-126 become 0.
 LONGSPAN_PTX float reciprocalApprox(float x) {
 #if defined(LONGSPAN_EMULATED)
-  return 1.f / x;
+  const float y = 1.f / x;
+  return std::fabs(y) < 0x1p-126f ? std::copysign(0.f, y) : y;
 #else
   float y;
   asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));

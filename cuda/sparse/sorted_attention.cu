@@ -44,12 +44,12 @@ __global__ void __launch_bounds__(ForwardTile<f16, kDim, true>::kThreads, 2)
 }
 
 template <int kDim>
-using SortedTile32 = ForwardTile32<kDim, true>;
+using SortedForwardTile32 = ForwardTile32<kDim, true>;
 
 template <int kDim>
-__global__ void __launch_bounds__(SortedTile32<kDim>::kThreads, 1)
+__global__ void __launch_bounds__(SortedForwardTile32<kDim>::kThreads, 1)
     sortedAttention32(const __grid_constant__ SortedForwardArguments a) {
-  using Tile = SortedTile32<kDim>;
+  using Tile = SortedForwardTile32<kDim>;
   LONGSPAN_SHARED(shared);
   forward32<Tile, ForwardOf<Tile>>(a, shared);
 }
@@ -76,8 +76,8 @@ Status runSortedRounds(SortedForwardArguments a, void (*kernel)(SortedForwardArg
 struct SortedMemory {
   Pieces pieces;
   SortedPlan plan;
-  TensorView sum;     // of several rounds in 16 bits, or of kernels for f32
-  Operands operands;  // in f32, for those
+  TensorView sum;          // of several rounds in 16 bits, or of kernels for f32
+  QueryKeyValue operands;  // in f32, for those
 
   SortedMemory(const ops::SortedAttention& p, std::byte* memory)
       : pieces(memory), plan(p, false, pieces) {
@@ -113,7 +113,7 @@ Status sortedAttention(const ops::SortedAttention& p, Context& context) {
                                                              context.stream, isBf16);
       }
     }
-    return runSortedRounds<SortedTile32<kDim>>(a, sortedAttention32<kDim>, context.stream);
+    return runSortedRounds<SortedForwardTile32<kDim>>(a, sortedAttention32<kDim>, context.stream);
   }));
   return merges ? convertElements(memory.sum, p.o, context) : Status();
 }

@@ -105,7 +105,7 @@ struct SortedGradientMemory {
   SortedPlan plan;
   float *delta, *base;
   TensorView sumQ, sumK, sumV;  // where several launches add up 16 bits, or kernels for f32 do
-  Operands operands;            // in f32, for those
+  QueryKeyValue operands;       // in f32, for those
   TensorView gradO;             // the same
 
   SortedGradientMemory(const ops::SortedAttentionBackward& p, std::byte* memory)

@@ -47,6 +47,6 @@ inline Status clearSorted(const TensorView& t, cudaStream_t stream) {
 inline bool widens(const ops::SortedAttentionProblem& p) {
   return p.q.dtype != DType::f32 && std::max(p.dim(), p.valueDim()) > 128;
 }
-inline Operands operandsOf(const ops::SortedAttentionProblem& p) { return {p.q, p.k, p.v}; }
+inline QueryKeyValue operandsOf(const ops::SortedAttentionProblem& p) { return {p.q, p.k, p.v}; }
 
 }  // namespace longspan::cuda

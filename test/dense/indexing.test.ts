@@ -429,6 +429,43 @@ describeCuda('on cuda', () => {
     expectSameOnCuda((_, i) => oneHot(transpose(given(i)), 33, { dtype }), [below(33, [3, 5])]);
   });
 
+  // Slices of one element, or of equal ones: the walk is contiguous, what it reads is not.
+  test.each(dtypes)('%s is moved unchanged from a line, and from broadcast slices', (dtype) => {
+    for (const n of [8, 16, 48, 4096]) {
+      const [x, at] = [make([20], dtype), below(20, [n])];
+      expectSameOnCuda((_, t, i) => gather(given(t), 0, given(i)), [x, at]);
+      expectSameOnCuda((_, t, i) => indexSelect(given(t), 0, given(i)), [x, at]);
+      expectSameOnCuda(
+        (_, t, i) => gather(given(t), 1, given(i)),
+        [make([1, 20], dtype), below(20, [1, n])],
+      );
+      expectSameOnCuda(
+        (_, t, i) => indexSelect(expand(given(t), [3, n]), 0, given(i)),
+        [make([3, 1], dtype), below(3, [2])],
+      );
+    }
+  });
+
+  test('sums of broadcast slices', () => {
+    const index = below(7, [30]);
+    const rows = { values: random.normal(30), shape: [30, 1] };
+    compareDevices(
+      (g, i) => {
+        const leaf = zeros([7, 40], { dtype: g.dtype, device: g.device }).requireGrad();
+        const y = indexSelect(leaf, 0, i);
+        return gradients([y], [leaf], { gradients: [expand(g, [30, 40])] })[0] as Tensor;
+      },
+      [rows],
+      { rest: [index], factor: 3 },
+    );
+    const x = { values: random.normal(7 * 40), shape: [7, 40] };
+    compareDevices(
+      (t, s, i) => scatterAdd(t, 0, expand(reshape(i, [30, 1]), [30, 40]), expand(s, [30, 40])),
+      [x, rows],
+      { rest: [index], factor: 3 },
+    );
+  });
+
   test('sums at indices, many at one place', () => {
     const x = { values: random.normal(4 * 9), shape: [4, 9] };
     const source = { values: random.normal(4 * 300), shape: [4, 300] };
