@@ -13,9 +13,10 @@
 //
 // An index out of range gives NaN in gather (see element.h); scatterAdd leaves its source out.
 // H200: gather 80 % of copy speed on neighbours, before elementwise.cuh fetched ahead. scatterAdd
-// is not yet run on hardware in this form; predicted for 50 M sources in 1024 slices of 768: 0.15 ms by slices, 3 ms by elements. The
-// form before, in which one thread of 64 added 64 sources one after another, was right on an H200
-// and took 10.9 ms (bench/results/nvidia-h200.json, 28 November 2026).
+// is not yet run on hardware in this form; predicted for 50 M sources in 1024 slices of 768: 0.15
+// ms by slices, 3 ms by elements. The form before, in which one thread of 64 added 64 sources one
+// after another, was right on an H200 and took 10.9 ms (bench/results/nvidia-h200.json, 28 November
+// 2026).
 #include <bit>
 
 #include "cpp/ops/dense/gather.h"

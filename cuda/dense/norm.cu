@@ -2,8 +2,8 @@
 //
 // A team holds its row in registers: a sum gives the mean, a second one the squares about it. Rows
 // of up to 1024 elements are a warp's, without barriers. Rows longer than 16384 elements, or
-// than 4096 that are not aligned, are taken tile by tile and read twice, their moments merged (Chan et al. 1979). Cost, n
-// elements: reads x (and residual), writes y (and s), about 8 n FLOPs.
+// than 4096 that are not aligned, are taken tile by tile and read twice, their moments merged (Chan
+// et al. 1979). Cost, n elements: reads x (and residual), writes y (and s), about 8 n FLOPs.
 //
 // Instructions of an element of rows of 1024 in SASS for sm_90a, counted, not timed: 27 in bf16, of
 // which 4 fetch and widen weight and bias. An H200 issues 29 in the time of copying a bf16 element,
