@@ -199,8 +199,9 @@ describe('TransformerLM', () => {
       });
     };
     const [shallow, deep] = [await most(2, true), await most(32, true)];
-    // A stream is 64 KiB: layers that kept just their two inputs would hold 3.8 MB more.
-    expect(deep - shallow).toBeLessThan(1 << 20);
+    // A stream is 64 KiB: layers that kept just their two inputs would hold 3.8 MB more. What the host
+    // runs ahead on a busy machine is less than half of that.
+    expect(deep - shallow).toBeLessThan(1.5 * 2 ** 20);
     expect(await most(32, false)).toBeGreaterThan(4 * deep);
   });
 
