@@ -29,6 +29,8 @@ import {
   withGradient,
 } from './values.js';
 
+const reformer = { vocabSize: 8, dModel: 8, layers: 1, heads: 2, maxLength: 16, chunk: 4 };
+
 export function systemCalls(path: PathOf): Record<string, Arguments> {
   const checkpoint = () => path('checkpoint.safetensors');
   return {
@@ -102,30 +104,8 @@ export function systemCalls(path: PathOf): Record<string, Arguments> {
     gpt2Name: () => ['wte.weight'],
     greedy: () => [seq2seq(), ids(1, 3), { bos: 1, eos: 2, maxSteps: 2, capture: false }],
     loadGpt2: () => [path('gpt2.safetensors'), { heads: 2 }],
-    Reformer: () => [
-      {
-        vocabSize: 8,
-        dModel: 8,
-        layers: 1,
-        heads: 2,
-        maxLength: 16,
-        chunk: 4,
-        rounds: 1,
-        pattern: ['lsh'],
-      },
-    ],
-    ReformerEncoder: () => [
-      {
-        vocabSize: 8,
-        dModel: 8,
-        layers: 1,
-        heads: 2,
-        maxLength: 16,
-        chunk: 4,
-        dropout: 0,
-        reversible: true,
-      },
-    ],
+    Reformer: () => [{ ...reformer, rounds: 1, pattern: ['lsh'] }],
+    ReformerEncoder: () => [{ ...reformer, dropout: 0, reversible: true }],
     RoutingTransformer: () => [
       {
         vocabSize: 8,
